@@ -1,0 +1,191 @@
+"""Options that several commands share, each declared once.
+
+A command names a group by its type and gets it filled in::
+
+    @grouped
+    def compare(a: PathArgument, b: PathArgument, *, model: ModelOptions, json: JsonOption = False):
+        ...
+
+`grouped` replaces the parameter ``model`` by one option per field of `ModelOptions`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar, cast, get_type_hints
+
+import typer
+
+from limner.cli.output import json_callback
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_ONNX_PANEL = "Your own ONNX embedder"
+_FINDING_PANEL = "Finding faces"
+
+JsonOption = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON document.", callback=json_callback, is_eager=True),
+]
+GalleryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--gallery",
+        metavar="PATH",
+        envvar="LIMNER_GALLERY",
+        help="Gallery file. Default: faces.limner in your user data folder.",
+    ),
+]
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option(
+        "--threshold",
+        metavar="TAU",
+        help="Largest distance that still counts as the same person. Default: calibrated.",
+    ),
+]
+DrawOption = Annotated[
+    str | None,
+    typer.Option("--draw", metavar="OUT.jpg", help="Draw the answer on the photo, save it here."),
+]
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which embedder runs, and where."""
+
+    embedder: Annotated[
+        str,
+        typer.Option(
+            "--embedder", metavar="NAME|PATH.onnx", help="facenet, dlib, duo, or an ONNX file."
+        ),
+    ] = "facenet"
+    device: Annotated[
+        str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
+    ] = "auto"
+    embedder_size: Annotated[
+        int | None,
+        typer.Option(
+            "--embedder-size", help="Side of its input, pixels.", rich_help_panel=_ONNX_PANEL
+        ),
+    ] = None
+    embedder_mean: Annotated[
+        str | None,
+        typer.Option(
+            "--embedder-mean",
+            metavar="M|R,G,B",
+            help="Subtracted from 0..255 values.",
+            rich_help_panel=_ONNX_PANEL,
+        ),
+    ] = None
+    embedder_std: Annotated[
+        str | None,
+        typer.Option(
+            "--embedder-std",
+            metavar="S|R,G,B",
+            help="Divides what is left.",
+            rich_help_panel=_ONNX_PANEL,
+        ),
+    ] = None
+    embedder_colour: Annotated[
+        Literal["rgb", "bgr"],
+        typer.Option(
+            "--embedder-colour", help="Channel order it reads.", rich_help_panel=_ONNX_PANEL
+        ),
+    ] = "rgb"
+
+
+@dataclass(frozen=True)
+class FindOptions:
+    """Which of the faces in a photo count."""
+
+    min_size: Annotated[
+        int,
+        typer.Option(
+            "--min-size", min=1, help="Smallest face, pixels.", rich_help_panel=_FINDING_PANEL
+        ),
+    ] = 20
+    min_score: Annotated[
+        float,
+        typer.Option(
+            "--min-score",
+            min=0.0,
+            max=1.0,
+            help="Lowest score of the detector.",
+            rich_help_panel=_FINDING_PANEL,
+        ),
+    ] = 0.6
+
+
+@dataclass(frozen=True)
+class PickOptions:
+    """Which face is meant, where one face is expected and the photo holds several."""
+
+    largest: Annotated[
+        bool, typer.Option("--largest", help="Take the largest face.", rich_help_panel="Which face")
+    ] = False
+    box: Annotated[
+        str | None,
+        typer.Option(
+            "--box",
+            metavar="X0,Y0,X1,Y1",
+            help="Take the face in this box (pixels).",
+            rich_help_panel="Which face",
+        ),
+    ] = None
+
+
+def grouped(command: _F) -> _F:
+    """Expand each parameter whose type is an options dataclass into that class's options.
+
+    Args:
+        command: A command function; its groups are keyword parameters without a default.
+
+    Returns:
+        A function with the expanded signature, which Typer can read.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    groups = {name: kind for name, kind in hints.items() if name != "return" and _is_group(kind)}
+    parameters: list[inspect.Parameter] = []
+    owners: dict[str, tuple[str, ...]] = {}
+    for name, parameter in inspect.signature(command).parameters.items():
+        if name not in groups:
+            parameters.append(parameter.replace(annotation=hints[name]))
+            continue
+        expanded = _options_of(groups[name])
+        owners[name] = tuple(option.name for option in expanded)
+        parameters.extend(expanded)
+
+    @functools.wraps(command)
+    def run(*args: Any, **values: Any) -> Any:
+        for name, kind in groups.items():
+            values[name] = kind(**{field: values.pop(field) for field in owners[name]})
+        return command(*args, **values)
+
+    parameters.sort(key=lambda p: p.kind)
+    expanded_run: Any = run
+    expanded_run.__signature__ = inspect.Signature(parameters)
+    expanded_run.__annotations__ = {p.name: p.annotation for p in parameters}
+    del expanded_run.__wrapped__
+    return cast(_F, expanded_run)
+
+
+def _is_group(kind: Any) -> bool:
+    return isinstance(kind, type) and dataclasses.is_dataclass(kind)
+
+
+def _options_of(kind: Any) -> list[inspect.Parameter]:
+    hints = get_type_hints(kind, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=hints[field.name],
+        )
+        for field in dataclasses.fields(kind)
+    ]
