@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -40,6 +41,8 @@ _SIGNATURES: tuple[tuple[bytes, tuple[str, str]], ...] = (
     (b"\0\0\0\x0cjP  \r\n\x87\n", ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile")),
     *((b"P%d" % k + space, _PNM) for k in range(1, 7) for space in (b" ", b"\n", b"\t", b"\r")),
 )
+# 0xFF inside a scan is followed by 0 or is a restart marker (0xFFD0 to 0xFFD7).
+_STRAY_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7]")
 KNOWN = "JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC, AVIF, JPEG 2000 or PNM"
 
 # Pillow warns above 89 million pixels, which the default limit allows; only there is the
@@ -171,9 +174,7 @@ def _sound_baseline(data: bytes) -> bool:
             break
     else:
         return False
-    scan = np.frombuffer(data, np.uint8)[at:-2]
-    after = scan[np.flatnonzero(scan[:-1] == 0xFF) + 1]
-    return bool(scan.size) and scan[-1] != 0xFF and bool(((after == 0) | (after >> 3 == 26)).all())
+    return at < len(data) - 2 and _STRAY_MARKER.search(data, at, len(data) - 1) is None
 
 
 def from_pillow(

@@ -154,7 +154,8 @@ def _unit_float(values: NDArray[np.float32]) -> NDArray[np.float32]:
     values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
     top = float(values.max(initial=0.0))
     scale = 1.0 if top <= _OVERSHOOT else 255.0 if top <= 255 else 65535.0
-    return np.clip(values / np.float32(scale), 0, 1)
+    unit: NDArray[np.float32] = np.clip(values / np.float32(scale), 0, 1)
+    return unit
 
 
 def _unit_integer(values: NDArray[Any], known: Facts) -> NDArray[np.float32]:
@@ -163,4 +164,4 @@ def _unit_integer(values: NDArray[Any], known: Facts) -> NDArray[np.float32]:
     else:
         scaled = values / np.float64(65535)
     grey: NDArray[np.float32] = np.clip(scaled, 0, 1).astype(np.float32)
-    return np.float32(1) - grey if known.white_is_zero else grey
+    return np.subtract(1, grey, dtype=np.float32) if known.white_is_zero else grey

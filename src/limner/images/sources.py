@@ -163,8 +163,12 @@ def _load_path(path: Path, limits: Limits, name: str) -> bytes:
     try:
         with open(path, "rb", buffering=0) as stream:
             status = os.fstat(stream.fileno())
-            if stat.S_ISREG(status.st_mode):
+            if stat.S_ISREG(status.st_mode) and status.st_size:
                 limits.check_bytes(status.st_size, name)
+                data = stream.read(status.st_size)
+                if len(data) == status.st_size:
+                    return data
+                stream.seek(0)
             return _load_stream(stream, limits, name)
     except FileNotFoundError as error:
         raise ImageError(f"{name} does not exist.") from error
