@@ -1,0 +1,109 @@
+"""Turn an original file into what inference and training read: safetensors and ONNX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from limner.errors import WeightsError
+from limner.weights.cache import write_whole
+from limner.weights.registry import ModelSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.nets.preprocess import Preprocess
+
+# Counts up when a converted file changes; older ones are then made again.
+CONVERTER_VERSION = 1
+
+
+def kinds_of(spec: ModelSpec) -> tuple[str, ...]:
+    """Return the kinds of file that a model has: of `onnx` and `safetensors`."""
+    if spec.converter == "composite":
+        return ()
+    return ("onnx",) if spec.converter == "as_is" else ("onnx", "safetensors")
+
+
+def path_of(spec: ModelSpec, kind: str, folder: Path) -> Path:
+    """Return where the file of a kind lies; for a model used as it comes, the original."""
+    return folder / (spec.file if spec.converter == "as_is" else f"{spec.name}.{kind}")
+
+
+def convert(spec: ModelSpec, folder: Path) -> None:
+    """Write the converted files of a model beside its original, each whole or not at all.
+
+    Args:
+        spec: The model; its original file is in `folder`, its digest checked.
+        folder: Where to read and write.
+
+    Raises:
+        WeightsError: If the original cannot be read, or the disk cannot be written.
+    """
+    if spec.converter in ("as_is", "composite"):
+        return
+    from safetensors.torch import save
+
+    from limner.weights.write_onnx import onnx_bytes
+
+    original = folder / spec.file
+    state = read_state(spec, original)
+    if spec.size_px is None or spec.dim is None:
+        raise WeightsError(f"{spec.name}: size_px and dim are needed to convert.")
+    model = module_from_state(spec, state)
+    onnx = onnx_bytes(model, size=spec.size_px, dim=spec.dim)
+    metadata = {"model": spec.name, "original_sha256": spec.sha256}
+    write_whole(path_of(spec, "safetensors", folder), save(state, metadata))
+    write_whole(path_of(spec, "onnx", folder), onnx)
+
+
+def read_state(spec: ModelSpec, original: Path) -> dict[str, Tensor]:
+    """Read an original file into the state dictionary of its torch module.
+
+    Raises:
+        WeightsError: If the file is damaged or no reader is known.
+    """
+    if spec.converter == "facenet":
+        from limner.weights.read_keras import read_facenet
+
+        return read_facenet(original)
+    if spec.converter == "dlib":
+        from limner.weights.read_dlib import read_dlib
+
+        return read_dlib(original)
+    raise WeightsError(f"{spec.name} has no state dictionary.")
+
+
+def module_from_state(spec: ModelSpec, state: dict[str, Tensor]) -> Preprocess:
+    """Return the torch module of an embedder, for inference, with its normalisation in front.
+
+    Args:
+        spec: The model.
+        state: Its state dictionary.
+
+    Returns:
+        A module that takes uint8 RGB chips (N, S, S, 3) and gives (N, D), in evaluation
+        mode, batch normalisations folded, parameters without gradients.
+    """
+    from torch import nn
+
+    from limner.nets.preprocess import Normalise, Preprocess, Standardise
+
+    net: nn.Module
+    if spec.converter == "facenet":
+        from limner.nets.inception_resnet import InceptionResNetV1
+
+        trunk = InceptionResNetV1()
+        trunk.load_state_dict(state)
+        net = trunk.folded()
+    elif spec.converter == "dlib":
+        from limner.nets.dlib_resnet import DlibResNet
+
+        net = DlibResNet()
+        net.load_state_dict(state)
+    else:
+        raise WeightsError(f"{spec.name} has no torch module; use its ONNX file.")
+    normalisation: nn.Module = Standardise()
+    if spec.normalisation == "fixed":
+        normalisation = Normalise(spec.mean, spec.std, bgr=spec.colour == "bgr")
+    return Preprocess(normalisation, net).eval().requires_grad_(False)

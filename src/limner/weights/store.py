@@ -1,0 +1,307 @@
+"""Models in the cache: load, look, verify."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from limner.errors import WeightsError
+from limner.weights import registry
+from limner.weights.cache import (
+    HOME_VARIABLE,
+    cache_dir,
+    disk_errors,
+    is_intact,
+    model_dir,
+    sha256_of,
+    sweep,
+    write_whole,
+)
+from limner.weights.convert import (
+    CONVERTER_VERSION,
+    convert,
+    kinds_of,
+    module_from_state,
+    path_of,
+)
+from limner.weights.fetch import Progress, fetch, has_original
+from limner.weights.locking import locked
+from limner.weights.registry import ModelSpec
+
+if TYPE_CHECKING:
+    from limner.nets.preprocess import Preprocess
+
+_log = logging.getLogger("limner.weights")
+_SIDECAR = "limner.json"
+
+State = Literal["ready", "fetched", "absent"]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model whose files are in the cache, with their digests checked.
+
+    Attributes:
+        spec: What the registry says.
+        files: Paths by kind, `onnx` and `safetensors`; empty for a composite.
+        source: Where the original came from.
+        digest: SHA-256 of the original; for a composite, of its parts.
+        parts: The loaded parts of a composite.
+    """
+
+    spec: ModelSpec
+    files: dict[str, Path]
+    source: str
+    digest: str
+    parts: tuple[Loaded, ...] = ()
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the cache holds of a model, by file names and sizes alone.
+
+    Attributes:
+        name: The model.
+        state: `ready` to use, `fetched` but not converted yet, or `absent`.
+        folder: Where its files are or would be.
+        bytes: How much it occupies.
+        source: Where it came from, if known.
+    """
+
+    name: str
+    state: State
+    folder: Path
+    bytes: int
+    source: str | None
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The digests of a model's files, computed anew.
+
+    Attributes:
+        name: The model.
+        files: `ok`, `damaged` or `missing` by file name.
+    """
+
+    name: str
+    files: dict[str, Literal["ok", "damaged", "missing"]] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is damaged. A model that was never fetched has no damage."""
+        words = set(self.files.values())
+        return words <= {"ok"} or words <= {"missing"}
+
+
+def load(
+    name: str,
+    *,
+    progress: Progress | None = None,
+    offline: bool = False,
+    kinds: tuple[str, ...] | None = None,
+) -> Loaded:
+    """Return a model's files; fetch and convert them first where the cache lacks them.
+
+    Two processes may call this at once: one fetches, the other waits and uses the result.
+
+    Args:
+        name: A name from the registry.
+        progress: Told (label, bytes so far, bytes in all or None) during long work.
+        offline: Use the cache only.
+        kinds: Check only these of the model's kinds of file; None for all of them.
+
+    Raises:
+        UnknownNameError: If the registry has no model of that name.
+        WeightsError: If no source delivered, a file is damaged, or the cache cannot be written.
+    """
+    return ensure(registry.spec(name), progress=progress, offline=offline, kinds=kinds)
+
+
+def ensure(
+    spec: ModelSpec,
+    *,
+    progress: Progress | None = None,
+    offline: bool = False,
+    kinds: tuple[str, ...] | None = None,
+) -> Loaded:
+    """Do what `load` does, for a model that need not be in the registry."""
+    if spec.converter == "composite":
+        parts = tuple(
+            load(p.name, progress=progress, offline=offline, kinds=kinds) for p in spec.parts
+        )
+        return Loaded(spec, {}, "its parts", spec.sha256, parts)
+    folder = model_dir(spec)
+    found, trouble = _from_cache(spec, folder, kinds)
+    if found is not None:
+        return found
+    if offline and not has_original(spec, folder):
+        raise WeightsError(
+            f"The weights of {spec.name} are not in the cache {folder.parent} and this call is "
+            f"offline. Run `limner weights pull {spec.name}`, or copy the folder {folder.name} "
+            f"from a machine that has it and set {HOME_VARIABLE} if it lies elsewhere."
+        )
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def waiting() -> None:
+        if progress is not None:
+            progress(f"{spec.name}: waiting for another process", 0, None)
+
+    with locked(folder / ".lock", waiting=waiting):
+        found, trouble = _from_cache(spec, folder, kinds)
+        if found is not None:
+            return found
+        if trouble:
+            _log.warning("%s; %s is made again.", trouble, spec.name)
+        sweep(folder)
+        _make(spec, folder, progress)
+    found, trouble = _from_cache(spec, folder, kinds)
+    if found is None:
+        raise WeightsError(f"The weights of {spec.name} in {folder} are unusable: {trouble}.")
+    return found
+
+
+def _make(spec: ModelSpec, folder: Path, progress: Progress | None) -> None:
+    """Fetch unless the original is there, convert, and note what was made."""
+    source = _read_sidecar(folder).get("source") or "found in the cache"
+    if not has_original(spec, folder):
+        source = fetch(spec, folder, progress=progress)
+    if progress is not None and spec.converter != "as_is":
+        progress(f"{spec.name}: converting", 0, None)
+    convert(spec, folder)
+    with disk_errors(folder):
+        files = {
+            kind: {
+                "file": path_of(spec, kind, folder).name,
+                "sha256": sha256_of(path_of(spec, kind, folder)),
+                "bytes": path_of(spec, kind, folder).stat().st_size,
+            }
+            for kind in kinds_of(spec)
+        }
+    document = {
+        "model": spec.name,
+        "source": source,
+        "original": {"file": spec.file, "sha256": spec.sha256, "bytes": spec.bytes},
+        "converter": CONVERTER_VERSION,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "files": files,
+    }
+    write_whole(folder / _SIDECAR, json.dumps(document, indent=2).encode())
+
+
+def _read_sidecar(folder: Path) -> dict[str, Any]:
+    try:
+        document = json.loads((folder / _SIDECAR).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _from_cache(
+    spec: ModelSpec, folder: Path, kinds: tuple[str, ...] | None
+) -> tuple[Loaded | None, str]:
+    """Return the model if the cache has it whole; else what is wrong (empty: merely absent)."""
+    sidecar = _read_sidecar(folder)
+    if not sidecar or sidecar.get("converter") != CONVERTER_VERSION:
+        return None, ""
+    files: dict[str, Path] = {}
+    for kind in kinds_of(spec):
+        path = path_of(spec, kind, folder)
+        try:
+            wanted = str(sidecar["files"][kind]["sha256"])
+        except (KeyError, TypeError):
+            return None, f"The note {folder / _SIDECAR} is damaged"
+        if spec.converter == "as_is":
+            wanted = spec.sha256
+        if kinds is None or kind in kinds:
+            if not path.exists():
+                return None, f"{path} is missing"
+            if not is_intact(path, wanted):
+                return None, f"{path} is damaged"
+        files[kind] = path
+    return Loaded(spec, files, str(sidecar.get("source")), spec.sha256), ""
+
+
+def status(name: str) -> Status:
+    """Return what the cache holds of a model, without reading the files themselves.
+
+    Raises:
+        UnknownNameError: If the registry has no model of that name.
+    """
+    spec = registry.spec(name)
+    if spec.converter == "composite":
+        parts = [status(p.name) for p in spec.parts]
+        order: tuple[State, ...] = ("absent", "fetched", "ready")
+        worst = min((p.state for p in parts), key=order.index)
+        return Status(name, worst, cache_dir(), 0, "its parts")
+    folder = model_dir(spec)
+    sidecar = _read_sidecar(folder)
+    paths = {path_of(spec, kind, folder) for kind in kinds_of(spec)}
+    state: State = "absent"
+    if sidecar.get("converter") == CONVERTER_VERSION and all(p.is_file() for p in paths):
+        state = "ready"
+    elif (folder / spec.file).is_file():
+        state = "fetched"
+    try:
+        size = sum(p.stat().st_size for p in folder.iterdir() if p.is_file())
+    except OSError:
+        size = 0
+    return Status(name, state, folder, size, sidecar.get("source"))
+
+
+def verify(name: str) -> Verification:
+    """Compute the digests of a model's files anew and compare them.
+
+    Raises:
+        UnknownNameError: If the registry has no model of that name.
+    """
+    spec = registry.spec(name)
+    if spec.converter == "composite":
+        files: dict[str, Literal["ok", "damaged", "missing"]] = {}
+        for part in spec.parts:
+            files.update(verify(part.name).files)
+        return Verification(name, files)
+    folder = model_dir(spec)
+    wanted: dict[Path, str] = {folder / spec.file: spec.sha256}
+    sidecar = _read_sidecar(folder)
+    for kind in kinds_of(spec):
+        path = path_of(spec, kind, folder)
+        if path not in wanted:
+            try:
+                wanted[path] = str(sidecar["files"][kind]["sha256"])
+            except (KeyError, TypeError):
+                wanted[path] = ""
+    return Verification(name, {p.name: _verdict(p, digest) for p, digest in wanted.items()})
+
+
+def _verdict(path: Path, digest: str) -> Literal["ok", "damaged", "missing"]:
+    if not path.exists():
+        return "missing"
+    return "ok" if is_intact(path, digest) else "damaged"
+
+
+def torch_module(loaded: Loaded) -> Preprocess:
+    """Return an embedder's torch module, built from its safetensors file.
+
+    It takes the same chips as the ONNX graph, uint8 RGB (N, S, S, 3), and gives the same
+    embeddings (N, D) to 1e-4, not normalised to unit length.
+
+    Raises:
+        WeightsError: If the model has no torch module, or the file does not fit it.
+    """
+    path = loaded.files.get("safetensors")
+    if path is None:
+        raise WeightsError(f"{loaded.spec.name} has no torch module; use its ONNX file.")
+    from safetensors.torch import load_file
+
+    try:
+        return module_from_state(loaded.spec, load_file(path))
+    except WeightsError:
+        raise
+    except Exception as error:
+        raise WeightsError(f"{path} does not fit the network: {error}.") from error
