@@ -12,6 +12,7 @@ from limner.errors import WeightsError
 from limner.weights.registry import ModelSpec
 
 HOME_VARIABLE = "LIMNER_HOME"
+SIDECAR = "limner.json"  # notes beside a model: its source and the digests of what was made
 _checked: dict[tuple[str, int, int, int], str] = {}
 
 
@@ -33,20 +34,23 @@ def model_dir(spec: ModelSpec) -> Path:
     return cache_dir() / f"{spec.name}-{spec.sha256[:12]}"
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file; within a process an unchanged file is read once."""
+def sha256_of(path: Path, *, anew: bool = False) -> str:
+    """Return the SHA-256 of a file.
+
+    Within a process a file whose size and times are unchanged is read once, unless `anew`.
+    """
     facts = path.stat()
     key = (str(path), facts.st_ino, facts.st_size, facts.st_mtime_ns)
-    if key not in _checked:
+    if anew or key not in _checked:
         with path.open("rb") as file:
             _checked[key] = hashlib.file_digest(file, "sha256").hexdigest()
     return _checked[key]
 
 
-def is_intact(path: Path, sha256: str) -> bool:
+def is_intact(path: Path, sha256: str, *, anew: bool = False) -> bool:
     """Tell whether a file is there, can be read, and has the digest."""
     try:
-        return sha256_of(path) == sha256
+        return sha256_of(path, anew=anew) == sha256
     except OSError:
         return False
 

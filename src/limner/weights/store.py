@@ -13,6 +13,7 @@ from limner.errors import WeightsError
 from limner.weights import registry
 from limner.weights.cache import (
     HOME_VARIABLE,
+    SIDECAR,
     cache_dir,
     disk_errors,
     is_intact,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from limner.nets.preprocess import Preprocess
 
 _log = logging.getLogger("limner.weights")
-_SIDECAR = "limner.json"
 
 State = Literal["ready", "fetched", "absent"]
 
@@ -104,6 +104,7 @@ def load(
     progress: Progress | None = None,
     offline: bool = False,
     kinds: tuple[str, ...] | None = None,
+    thorough: bool = False,
 ) -> Loaded:
     """Return a model's files; fetch and convert them first where the cache lacks them.
 
@@ -114,12 +115,16 @@ def load(
         progress: Told (label, bytes so far, bytes in all or None) during long work.
         offline: Use the cache only.
         kinds: Check only these of the model's kinds of file; None for all of them.
+        thorough: Check, and if need be fetch again, the original file too, which inference
+            does not read.
 
     Raises:
         UnknownNameError: If the registry has no model of that name.
         WeightsError: If no source delivered, a file is damaged, or the cache cannot be written.
     """
-    return ensure(registry.spec(name), progress=progress, offline=offline, kinds=kinds)
+    return ensure(
+        registry.spec(name), progress=progress, offline=offline, kinds=kinds, thorough=thorough
+    )
 
 
 def ensure(
@@ -128,15 +133,17 @@ def ensure(
     progress: Progress | None = None,
     offline: bool = False,
     kinds: tuple[str, ...] | None = None,
+    thorough: bool = False,
 ) -> Loaded:
     """Do what `load` does, for a model that need not be in the registry."""
     if spec.converter == "composite":
         parts = tuple(
-            load(p.name, progress=progress, offline=offline, kinds=kinds) for p in spec.parts
+            load(p.name, progress=progress, offline=offline, kinds=kinds, thorough=thorough)
+            for p in spec.parts
         )
         return Loaded(spec, {}, "its parts", spec.sha256, parts)
     folder = model_dir(spec)
-    found, trouble = _from_cache(spec, folder, kinds)
+    found, trouble = _from_cache(spec, folder, kinds, thorough)
     if found is not None:
         return found
     if offline and not has_original(spec, folder):
@@ -153,14 +160,14 @@ def ensure(
             progress(f"{spec.name}: waiting for another process", 0, None)
 
     with locked(folder / ".lock", waiting=waiting):
-        found, trouble = _from_cache(spec, folder, kinds)
+        found, trouble = _from_cache(spec, folder, kinds, thorough)
         if found is not None:
             return found
         if trouble:
             _log.warning("%s; %s is made again.", trouble, spec.name)
         sweep(folder)
         _make(spec, folder, progress)
-    found, trouble = _from_cache(spec, folder, kinds)
+    found, trouble = _from_cache(spec, folder, kinds, thorough)
     if found is None:
         raise WeightsError(f"The weights of {spec.name} in {folder} are unusable: {trouble}.")
     return found
@@ -168,7 +175,7 @@ def ensure(
 
 def _make(spec: ModelSpec, folder: Path, progress: Progress | None) -> None:
     """Fetch unless the original is there, convert, and note what was made."""
-    source = _read_sidecar(folder).get("source") or "found in the cache"
+    source = _read_sidecar(folder).get("source") or "a file that was in the cache"
     if not has_original(spec, folder):
         source = fetch(spec, folder, progress=progress)
     if progress is not None and spec.converter != "as_is":
@@ -191,19 +198,19 @@ def _make(spec: ModelSpec, folder: Path, progress: Progress | None) -> None:
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "files": files,
     }
-    write_whole(folder / _SIDECAR, json.dumps(document, indent=2).encode())
+    write_whole(folder / SIDECAR, json.dumps(document, indent=2).encode())
 
 
 def _read_sidecar(folder: Path) -> dict[str, Any]:
     try:
-        document = json.loads((folder / _SIDECAR).read_text("utf-8"))
+        document = json.loads((folder / SIDECAR).read_text("utf-8"))
     except (OSError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}
 
 
 def _from_cache(
-    spec: ModelSpec, folder: Path, kinds: tuple[str, ...] | None
+    spec: ModelSpec, folder: Path, kinds: tuple[str, ...] | None, thorough: bool
 ) -> tuple[Loaded | None, str]:
     """Return the model if the cache has it whole; else what is wrong (empty: merely absent)."""
     sidecar = _read_sidecar(folder)
@@ -215,7 +222,7 @@ def _from_cache(
         try:
             wanted = str(sidecar["files"][kind]["sha256"])
         except (KeyError, TypeError):
-            return None, f"The note {folder / _SIDECAR} is damaged"
+            return None, f"The note {folder / SIDECAR} is damaged"
         if spec.converter == "as_is":
             wanted = spec.sha256
         if kinds is None or kind in kinds:
@@ -224,6 +231,8 @@ def _from_cache(
             if not is_intact(path, wanted):
                 return None, f"{path} is damaged"
         files[kind] = path
+    if thorough and not has_original(spec, folder):
+        return None, f"{folder / spec.file} is missing or damaged"
     return Loaded(spec, files, str(sidecar.get("source")), spec.sha256), ""
 
 
@@ -282,7 +291,7 @@ def verify(name: str) -> Verification:
 def _verdict(path: Path, digest: str) -> Literal["ok", "damaged", "missing"]:
     if not path.exists():
         return "missing"
-    return "ok" if is_intact(path, digest) else "damaged"
+    return "ok" if is_intact(path, digest, anew=True) else "damaged"
 
 
 def torch_module(loaded: Loaded) -> Preprocess:
