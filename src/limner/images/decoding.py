@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import re
+import struct
 import threading
 import warnings
 from collections.abc import Iterator
@@ -44,6 +45,8 @@ _SIGNATURES: tuple[tuple[bytes, tuple[str, str]], ...] = (
 # 0xFF inside a scan is followed by 0 or is a restart marker (0xFFD0 to 0xFFD7).
 _STRAY_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7]")
 KNOWN = "JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC, AVIF, JPEG 2000 or PNM"
+
+_ORIENTATION = 0x0112
 
 # Pillow warns above 89 million pixels, which the default limit allows; only there is the
 # (process-wide) warning filter touched, by one thread at a time.
@@ -124,16 +127,17 @@ def decode(data: bytes, limits: Limits, name: str) -> Pixels:
     Raises:
         ImageError: If it cannot be decoded or is outside the limits.
     """
-    if data[:4] in (b"II*\0", b"MM\0*"):
-        special = deep.float_tiff(data, limits, name)
-        if special is not None:
-            return special
-    image = open_header(data, limits, name)
+    try:
+        image = open_header(data, limits, name)
+    except ImageError as error:
+        if deep.is_unknown_mode(error):
+            return deep.rare_tiff(data, limits, name)
+        raise
     with image:
         if image.format == "JPEG" and image.mode == "RGB" and "icc_profile" not in image.info:
             fast = _fast_jpeg(data, image.size)
             if fast is not None:
-                return _upright(fast, _orientation(image, name))
+                return _upright(fast, _orientation(image))
         return from_pillow(image, limits, name, data=data)
 
 
@@ -196,12 +200,11 @@ def from_pillow(
         ImageError: If it cannot be decoded or is outside the limits.
     """
     limits.check_pixels(*image.size, name)
-    orientation = _orientation(image, name)
     with one_error(name), _quiet_giant(image.width * image.height):
         facts = deep.facts(image)
         image.load()
-        if image.format == "TIFF":
-            orientation = 1  # Pillow turns a TIFF itself, on loading
+        # Pillow turns a TIFF itself, on loading
+        orientation = 1 if image.format == "TIFF" else _orientation(image)
         samples = deep.samples(image, facts, data)
         profile = image.info.get("icc_profile")
         profile = profile if isinstance(profile, bytes) else None
@@ -239,15 +242,37 @@ def _keyed(image: PIL.Image.Image) -> bool:
     return "transparency" in image.info
 
 
-def _orientation(image: PIL.Image.Image, name: str) -> int:
+def _orientation(image: PIL.Image.Image) -> int:
     """Return EXIF orientation 1..8; a missing or broken one is 1, the upright one."""
-    if image.format == "JPEG" and "exif" not in image.info:
+    blob = image.info.get("exif")
+    value: Any = 1
+    if isinstance(blob, bytes):
+        value = _tagged_orientation(blob)
+    elif image.format != "JPEG":
+        try:
+            value = image.getexif().get(_ORIENTATION, 1)
+        except Exception:  # broken EXIF must not cost the picture
+            value = 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _tagged_orientation(blob: bytes) -> int:
+    """Find the orientation in an EXIF block; unlike Pillow's reader, without any warning."""
+    blob = blob.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(blob[:2])
+    if order is None:
         return 1
     try:
-        value: Any = image.getexif().get(0x0112, 1)
-    except Exception:  # broken EXIF must not cost the picture
+        (first,) = struct.unpack_from(order + "I", blob, 4)
+        (count,) = struct.unpack_from(order + "H", blob, first)
+        for k in range(count):
+            tag, kind = struct.unpack_from(order + "HH", blob, first + 2 + 12 * k)
+            if tag == _ORIENTATION:
+                code = {1: "B", 3: "H", 4: "I"}[kind]
+                return int(struct.unpack_from(order + code, blob, first + 10 + 12 * k)[0])
+    except (struct.error, KeyError):
         return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+    return 1
 
 
 def _upright(pixels: Any, orientation: int) -> Pixels:

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 Samples = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 
-_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _EXTRA, _FORMAT = 256, 257, 258, 262, 338, 339
-_IEEE_FLOAT = 3
+_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _EXTRA = 256, 257, 258, 262, 338
 _OVERSHOOT = 2.0
 
 
@@ -82,34 +81,39 @@ def samples(image: PIL.Image.Image, known: Facts, data: bytes | None) -> Samples
     return _split(found, premultiplied=known.premultiplied)
 
 
-def float_tiff(data: bytes, limits: Limits, name: str) -> NDArray[np.float32] | None:
-    """Read a TIFF of floating-point colours, which Pillow cannot open; None for any other.
+def is_unknown_mode(error: ImageError) -> bool:
+    """Tell whether Pillow refused a file only because it lacks a mode for its samples."""
+    cause = error.__cause__
+    return isinstance(cause, SyntaxError) and "unknown pixel mode" in str(cause)
+
+
+def rare_tiff(data: bytes, limits: Limits, name: str) -> NDArray[np.float32]:
+    """Read a TIFF that Pillow has no mode for: floating-point colours, some 16-bit greys.
+
+    Returns:
+        Shape (H, W, 3), float32 in [0, 1]; transparency lies on white.
 
     Raises:
-        ImageError: If it is damaged or outside the limits.
+        ImageError: If OpenCV cannot read it either, or it is outside the limits.
     """
     from PIL import TiffImagePlugin
 
+    unreadable = ImageError(f"{name} cannot be read: its kind of TIFF samples is not supported.")
     try:
         stream = io.BytesIO(data)
         tags = TiffImagePlugin.ImageFileDirectory_v2(stream.read(8))
         stream.seek(tags.next)
         tags.load(stream)
-        bits = tags.get(_BITS, (1,))
-        if _IEEE_FLOAT not in tags.get(_FORMAT, ()) or not isinstance(bits, tuple):
-            return None
-        if len(bits) not in (3, 4) or set(bits) - {32, 64}:
-            return None
         size = int(tags[_WIDTH]), int(tags[_HEIGHT])
-    except Exception:  # Pillow reads it again, and says what is wrong with it
-        return None
+    except Exception as error:
+        raise unreadable from error
     limits.check_pixels(*size, name)
     found = _by_opencv(data)
-    if found is None or found.ndim != 3:
-        raise ImageError(
-            f"{name} is damaged or cut off: its floating-point samples are unreadable."
-        )
+    if found is None or (found.ndim == 3 and found.shape[2] not in (3, 4)):
+        raise unreadable
     rgb, alpha = _split(found, premultiplied=tags.get(_EXTRA) == (1,))
+    if found.ndim == 2 and tags.get(_PHOTOMETRIC) == 0:
+        return np.subtract(1, rgb, dtype=np.float32)
     return rgb if alpha is None else rgb * alpha + (1 - alpha)
 
 
