@@ -80,7 +80,8 @@ def mended(data: bytes) -> bytes:
 def test_mutated_files(name: str) -> None:
     rng = random.Random(f"limner {name}")
     read = sum(read_or_refuse(mutate(FILES[name], rng)) for _ in range(MUTATIONS))
-    assert 0 < read < MUTATIONS  # neither did all of them survive, nor none
+    assert read < MUTATIONS
+    assert read > 0 or name.startswith("png")  # zlib's check sum finds nearly everything
 
 
 @given(data=st.binary(max_size=300), name=st.sampled_from([None, *sorted(FILES)]))
