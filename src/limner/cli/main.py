@@ -12,7 +12,6 @@ import typer
 import typer.core
 import typer.main
 
-import limner
 from limner.cli import output
 
 # name -> module:attribute. The attribute is a command function or a Typer application.
@@ -94,7 +93,9 @@ app = typer.Typer(cls=LimnerGroup, add_completion=False, pretty_exceptions_enabl
 
 def _print_version(value: bool) -> None:
     if value:
-        print(f"limner {limner.__version__}")
+        from importlib.metadata import version
+
+        print(f"limner {version('limner')}")
         raise typer.Exit
 
 
