@@ -38,6 +38,7 @@ _LIGHT = (255, 255, 255)
 _CROWD = 30
 _CROWD_FACE = 40
 _CROWD_SIDE = 2600
+_PANEL_SIDE = 1200
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def draw_marks(image: ImageArray, marks: Sequence[Mark]) -> Drawn:
         The drawn photo (a crowd of tiny faces is enlarged as well), and the titles that
         had to be replaced by numbers because no installed font has their letters.
     """
-    from PIL import Image, ImageDraw
+    from PIL import Image
 
     canvas = Image.fromarray(image)
     factor = _enlargement(canvas.size, marks)
@@ -103,16 +104,48 @@ def draw_marks(image: ImageArray, marks: Sequence[Mark]) -> Drawn:
             mark = replace(mark, title=f"#{number}")
         box = tuple(factor * v for v in mark.box_xyxy)
         scaled.append(replace(mark, box_xyxy=(box[0], box[1], box[2], box[3])))
+    return Drawn(_draw(canvas, scaled), replaced)
+
+
+def _draw(canvas: Image, marks: list[Mark]) -> ImageArray:
+    """Draw marks whose boxes are in pixels of `canvas`."""
+    from PIL import ImageDraw
+
     pen = ImageDraw.Draw(canvas)
     width = max(3, round(min(canvas.size) / 240))
-    for mark in scaled:
+    for mark in marks:
         _frame(pen, mark, width)
-    plates = _layout(scaled, canvas, pen, width)
+    plates = _layout(marks, canvas, pen, width)
     for plate in plates:
         _leader(pen, plate, width)
     for plate in plates:
         _plate(pen, plate)
-    return Drawn(np.asarray(canvas), replaced)
+    return np.asarray(canvas)
+
+
+def draw_side_by_side(pictures: Sequence[ImageArray], marks: Sequence[Mark]) -> ImageArray:
+    """Draw one mark on each picture and join them, all at the same height.
+
+    Args:
+        pictures: Shape (H, W, 3), uint8 RGB.
+        marks: One a picture.
+
+    Returns:
+        One picture, with a white gap between the parts.
+    """
+    from PIL import Image
+
+    height = min(_PANEL_SIDE, max(SMALLEST_SIDE, *(p.shape[0] for p in pictures)))
+    parts: list[ImageArray] = []
+    for picture, mark in zip(pictures, marks, strict=True):
+        factor = height / picture.shape[0]
+        size = (max(1, round(picture.shape[1] * factor)), height)
+        resized = Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)
+        box = tuple(factor * v for v in mark.box_xyxy)
+        moved = replace(mark, box_xyxy=(box[0], box[1], box[2], box[3]))
+        drawn = _draw(resized, [moved])
+        parts += [drawn, np.full((height, max(4, height // 60), 3), 255, np.uint8)]
+    return np.concatenate(parts[:-1], axis=1)
 
 
 def _enlargement(size: tuple[int, int], marks: Sequence[Mark]) -> float:

@@ -2,35 +2,182 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from limner.cli.options import FindOptions, JsonOption, ModelOptions, grouped
+from limner.cli import output
+from limner.cli.options import (
+    DrawOption,
+    FindOptions,
+    JsonOption,
+    ModelOptions,
+    ThresholdOption,
+    grouped,
+)
 
-PhotoArgument = Annotated[list[str], typer.Argument(metavar="PHOTO...", help="Photos or folders.")]
+if TYPE_CHECKING:
+    from limner.faces import FaceAnalyzer
+    from limner.similarity import PairHead
+    from limner.types import Face
+
+PhotosArgument = Annotated[
+    list[str], typer.Argument(metavar="PHOTO...", help="Photos, or folders of photos.")
+]
+LargestOption = Annotated[
+    bool, typer.Option("--largest", help="Of several faces in a photo, take the largest.")
+]
 
 
 @grouped
-def detect(photos: PhotoArgument, *, find: FindOptions, json: JsonOption = False) -> None:
-    """Find the faces in photos."""
-    from limner.errors import InputError
+def detect(
+    photos: PhotosArgument, *, draw: DrawOption = None, find: FindOptions, json: JsonOption = False
+) -> None:
+    """Find the faces in photos: box, landmarks and score of each."""
+    from limner.cli import photos as work
+    from limner.cli.draw import Mark
 
-    raise InputError(f"not yet built {find} {json} {photos}")
+    work.check_draw_target(draw, photos)
+    analyzer = work.make_analyzer(find, None, embed=False)
+    results = work.analyze_all(analyzer, photos, embed=False)
+    if draw is not None:
+        marks = [
+            (r.photo, [Mark(f.box_xyxy, f"{f.score:.2f}") for f in r.faces])
+            for r in results
+            if r.faces is not None
+        ]
+        work.draw_photos(draw, marks)
+    if json:
+        work.emit_photos(photos, results, lambda i: [f.to_json() for f in results[i].faces or ()])
+        return
+    rows = [
+        [result.photo if number == 1 else "", number, *_box_cells(face), f"{face.score:.2f}"]
+        for result in results
+        for number, face in enumerate(result.faces or (), start=1)
+    ]
+    if rows:
+        columns = ["photo", "face", "left", "top", "width", "height", "score"]
+        output.print_table(columns, rows, right=columns[1:])
+    output.say(f"{work.summary(results)}.")
+
+
+def _box_cells(face: Face) -> list[int]:
+    x0, y0, x1, y1 = face.box_xyxy
+    return [round(x0), round(y0), round(x1 - x0), round(y1 - y0)]
 
 
 @grouped
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A")],
-    b: Annotated[str, typer.Argument(metavar="B")],
+    a: Annotated[str, typer.Argument(metavar="A", help="A photo with one face.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another photo with one face.")],
     *,
+    threshold: ThresholdOption = None,
+    draw: DrawOption = None,
+    largest: LargestOption = False,
+    box_a: Annotated[
+        str | None, typer.Option("--box-a", metavar="X0,Y0,X1,Y1", help="The face meant in A.")
+    ] = None,
+    box_b: Annotated[
+        str | None, typer.Option("--box-b", metavar="X0,Y0,X1,Y1", help="The face meant in B.")
+    ] = None,
     model: ModelOptions,
+    find: FindOptions,
     json: JsonOption = False,
 ) -> None:
-    """Tell whether two photos show the same person."""
-    print(model)
+    """Tell whether two photos show the same person. Status 0: same, 1: different."""
+    from limner.cli import photos as work
+
+    wanted = [(a, work.parse_box(box_a)), (b, work.parse_box(box_b))]
+    work.check_draw_target(draw, [a])
+    analyzer = work.make_analyzer(find, model)
+    faces = [work.one_face(analyzer, p, box=box, largest=largest) for p, box in wanted]
+    answer = _judge(analyzer, faces[0], faces[1], threshold)
+    same = answer["verdict"] == "same"
+    if draw is not None:
+        _draw_pair(draw, [a, b], faces, answer)
+    if json:
+        output.emit_json(answer)
+    probability = answer["probability"]
+    output.say(
+        f"{answer['verdict']}: distance {answer['distance']:.3f}, "
+        f"threshold {answer['threshold']:.3f}, "
+        + ("not calibrated" if probability is None else f"probability {work.percent(probability)}")
+    )
+    raise typer.Exit(output.OK if same else output.NO)
+
+
+def _judge(analyzer: FaceAnalyzer, a: Face, b: Face, threshold: float | None) -> dict[str, Any]:
+    """Return the JSON answer; the probability is None for an embedder without calibration."""
+    from limner.errors import InputError
+    from limner.similarity import shipped, squared_l2
+
+    if a.embedding is None or b.embedding is None:
+        raise InputError("the faces carry no embeddings to compare.")
+    left, right = a.embedding.vector, b.embedding.vector
+    embedder = a.embedding.embedder_id
+    calibration = shipped(embedder)
+    if calibration is not None:
+        head: PairHead = calibration.head
+        return {**head.judge(left, right, threshold=threshold).to_json(), "embedder": embedder}
+    if threshold is None:
+        raise InputError(
+            f"embedder {embedder} has no calibration, so no threshold is known for it; give one "
+            "with --threshold (squared distance of unit vectors, 0 to 4), or calibrate a gallery: "
+            "limner gallery calibrate."
+        )
+    distance = float(squared_l2(left[None], right[None])[0])
+    return {
+        "verdict": "same" if distance <= threshold else "different",
+        "distance": distance,
+        "threshold": threshold,
+        "probability": None,
+        "embedder": embedder,
+    }
+
+
+def _draw_pair(draw: str, photos: list[str], faces: list[Face], answer: dict[str, Any]) -> None:
+    """Draw both photos side by side, with the verdict on the two faces."""
+    from limner import images
+    from limner.cli.draw import Mark, MarkKind, draw_side_by_side
+
+    kind: MarkKind = "recognised" if answer["verdict"] == "same" else "not_recognised"
+    detail = f"distance {answer['distance']:.2f}, threshold {answer['threshold']:.2f}"
+    pictures = [images.read(photo) for photo in photos]
+    marks = [Mark(face.box_xyxy, answer["verdict"], detail, kind) for face in faces]
+    images.write(draw, draw_side_by_side(pictures, marks))
+    output.note(f"drawn: {draw}")
 
 
 @grouped
-def embed(photos: PhotoArgument, *, json: JsonOption = False) -> None:
+def embed(
+    photos: PhotosArgument,
+    *,
+    out: Annotated[str, typer.Option("-o", "--out", metavar="OUT.npz", help="File to write.")],
+    largest: LargestOption = False,
+    model: ModelOptions,
+    find: FindOptions,
+    json: JsonOption = False,
+) -> None:
     """Write the embeddings of the faces in photos to an .npz file."""
+    from limner.cli import photos as work
+
+    work.check_writable(out)
+    analyzer = work.make_analyzer(find, model)
+    results = work.analyze_all(analyzer, photos, embed=True)
+    rows = [
+        (result.photo, face)
+        for result in results
+        for face in (result.faces or [])[: 1 if largest else None]
+    ]
+    embedder = analyzer.embedder_id or ""
+    work.save_embeddings(out, rows, embedder_id=embedder, dim=work.width_of(analyzer))
+    if json:
+        output.emit_json(
+            {
+                "out": out,
+                "embedder": embedder,
+                "faces": [{"photo": photo, **face.to_json()} for photo, face in rows],
+                "unreadable": [work.error_entry(r) for r in results if r.faces is None],
+            }
+        )
+    output.say(f"{work.summary(results)}; {work.count(len(rows), 'embedding')} in {out}.")

@@ -92,11 +92,13 @@ class ModelOptions:
         ),
     ] = None
     embedder_colour: Annotated[
-        Literal["rgb", "bgr"],
+        Literal["rgb", "bgr"] | None,
         typer.Option(
-            "--embedder-colour", help="Channel order it reads.", rich_help_panel=_ONNX_PANEL
+            "--embedder-colour",
+            help="Channel order it reads; rgb if not given.",
+            rich_help_panel=_ONNX_PANEL,
         ),
-    ] = "rgb"
+    ] = None
 
 
 @dataclass(frozen=True)
