@@ -75,7 +75,8 @@ def samples(image: PIL.Image.Image, known: Facts, data: bytes | None) -> Samples
         return _grey(1 - grey if known.white_is_zero else grey), None
     if known.bits <= 8 or data is None or image.mode not in ("RGB", "RGBA", "RGBa", "LA", "La"):
         return None
-    found = _by_opencv(data)
+    plain = _plain_png(data) if image.format == "PNG" else data
+    found = None if plain is None else _by_opencv(plain)
     if found is None or found.shape[:2] != (image.height, image.width):
         return None
     return _split(found, premultiplied=known.premultiplied)
@@ -115,6 +116,26 @@ def rare_tiff(data: bytes, limits: Limits, name: str) -> NDArray[np.float32]:
     if found.ndim == 2 and tags.get(_PHOTOMETRIC) == 0:
         return np.subtract(1, rgb, dtype=np.float32)
     return rgb if alpha is None else rgb * alpha + (1 - alpha)
+
+
+def _plain_png(data: bytes) -> bytes | None:
+    """Return a PNG of its critical chunks and colour key alone; None if one reaches too far.
+
+    OpenCV sets aside as many bytes as a chunk claims to have, which may be 4 GB in a file of
+    a hundred.
+    """
+    parts, at = [data[:8]], 8
+    while at + 12 <= len(data):
+        kind = data[at + 4 : at + 8]
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if end > len(data):
+            return None
+        if kind in (b"IHDR", b"IDAT", b"IEND", b"tRNS"):
+            parts.append(data[at:end])
+        if kind == b"IEND":
+            return b"".join(parts)
+        at = end
+    return None
 
 
 def _by_opencv(data: bytes) -> NDArray[Any] | None:
