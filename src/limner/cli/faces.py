@@ -169,7 +169,7 @@ def embed(
         for result in results
         for face in (result.faces or [])[: 1 if largest else None]
     ]
-    embedder = analyzer.embedder_id or ""
+    embedder = analyzer.embedder_id
     work.save_embeddings(out, rows, embedder_id=embedder, dim=work.width_of(analyzer))
     if json:
         output.emit_json(

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from limner.cli import output
 from limner.cli.options import FindOptions, ModelOptions
-from limner.errors import FaceCountError, ImageError, InputError, LimnerError
+from limner.errors import ImageError, InputError, LimnerError
 
 if TYPE_CHECKING:
     from limner.cli.draw import Mark
     from limner.faces import FaceAnalyzer
+    from limner.faces.analyzer import Pick
     from limner.types import BoxXYXY, Face
     from limner.weights import OnnxOptions
 
@@ -172,39 +173,13 @@ def one_face(
     """Return the one face of a photo that is meant.
 
     Raises:
-        FaceCountError: If there is none, or there are several and nothing says which.
+        FaceCountError: If there is none, none at the box, or several and nothing says which.
         LimnerError: If the photo cannot be read.
     """
     from limner.faces import choose
 
-    faces = analyzer.analyze(photo)
-    if box is not None:
-        return face_in_box(faces, box, photo)
-    return choose(faces, pick="largest" if largest else "one", photo=photo)[0]
-
-
-def face_in_box(faces: Sequence[Face], box: BoxXYXY, photo: str) -> Face:
-    """Return the face that covers most of a box the user drew (intersection over union).
-
-    Raises:
-        FaceCountError: If no face touches the box.
-    """
-
-    def overlap(face: Face) -> float:
-        x0, y0, x1, y1 = face.box_xyxy
-        wide = min(x1, box[2]) - max(x0, box[0])
-        high = min(y1, box[3]) - max(y0, box[1])
-        shared = max(0.0, wide) * max(0.0, high)
-        return shared / (face.area + (box[2] - box[0]) * (box[3] - box[1]) - shared)
-
-    best = max(faces, key=overlap, default=None)
-    if best is None or overlap(best) == 0:
-        raise FaceCountError(
-            f"{photo} shows no face in the box {','.join(f'{v:g}' for v in box)}; "
-            f"it holds {count(len(faces), 'face')}: see limner detect {photo}.",
-            count=0,
-        )
-    return best
+    pick: Pick | BoxXYXY = box if box is not None else "largest" if largest else "one"
+    return choose(analyzer.analyze(photo), pick=pick, photo=photo)[0]
 
 
 def percent(probability: float) -> str:

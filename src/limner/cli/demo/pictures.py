@@ -1,0 +1,174 @@
+"""The demo's photographs, and harder views made from them.
+
+All of them come with packages that are installed: Eileen Collins (NASA) and portraits of
+strangers with scikit-image, Grace Hopper (US Navy) with matplotlib.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from limner.errors import MissingExtraError
+from limner.types import ImageArray
+
+COLLINS = "Eileen Collins"
+HOPPER = "Grace Hopper"
+STRANGERS = 24
+_GREY = (118, 118, 118)
+_PAPER = (232, 229, 222)
+
+
+@dataclass(frozen=True)
+class View:
+    """A photo shown to limner, and whom it shows.
+
+    Attributes:
+        title: What was done to it.
+        image: Shape (H, W, 3), uint8 RGB.
+        person: Who it is.
+    """
+
+    title: str
+    image: ImageArray
+    person: str
+
+
+def _samples() -> Any:
+    """Return scikit-image's sample pictures.
+
+    Raises:
+        MissingExtraError: If scikit-image is not installed.
+    """
+    try:
+        from skimage import data
+    except ImportError as error:
+        raise MissingExtraError(
+            "the demo's photographs come with scikit-image, which is not installed; "
+            "install it with: pip install 'limner[demo]'."
+        ) from error
+    return data
+
+
+def portraits() -> dict[str, ImageArray]:
+    """Return one photo of each of the two people who will be enrolled.
+
+    Raises:
+        MissingExtraError: If scikit-image is not installed.
+    """
+    from matplotlib.cbook import get_sample_data
+
+    from limner import images
+
+    hopper = get_sample_data("grace_hopper.jpg", asfileobj=False)
+    return {COLLINS: images.read(_samples().astronaut()), HOPPER: images.read(str(hopper))}
+
+
+def strangers() -> list[View]:
+    """Return people who are never enrolled: a photographer in profile, and small portraits."""
+    from limner import images
+
+    data = _samples()
+    found = [View("photographer, from the side", images.read(data.camera()), "a stranger")]
+    # 25 x 25 grey portraits; the first hundred are faces. Enlarged as far as a web page would.
+    for number, small in enumerate(data.lfw_subset()[:STRANGERS], start=1):
+        grey = np.clip(small * 255, 0, 255).astype(np.uint8)
+        enlarged = _resize(np.repeat(grey[:, :, None], 3, axis=2), 150, 150)
+        found.append(View(f"portrait {number}", _fill(enlarged, 45, 45, 45, 45), "a stranger"))
+    return found
+
+
+def faceless() -> list[View]:
+    """Return photos without a human face."""
+    from limner import images
+
+    data = _samples()
+    return [
+        View("a cat", images.read(data.chelsea()), "nobody"),
+        View("a cup of coffee", images.read(data.coffee()), "nobody"),
+        View("a rocket", images.read(data.rocket()), "nobody"),
+    ]
+
+
+def harder_views(person: str, photo: ImageArray) -> list[View]:
+    """Return the photo in the ways that photos go wrong."""
+    ways: dict[str, Callable[[ImageArray], ImageArray]] = {
+        "mirrored": lambda image: np.ascontiguousarray(image[:, ::-1]),
+        "turned by 15 degrees": lambda image: _rotate(image, 15),
+        "in the dark": lambda image: (image.astype(np.float32) * 0.16).astype(np.uint8),
+        "small": lambda image: _resize(image, image.shape[1] // 3, image.shape[0] // 3),
+        "JPEG of quality 20": lambda image: _jpeg(image, 20),
+        "small, turned and dark": lambda image: _rotate(
+            _resize((image * 0.4).astype(np.uint8), image.shape[1] // 3, image.shape[0] // 3), -12
+        ),
+    }
+    return [View(title, way(photo), person) for title, way in ways.items()]
+
+
+def group_photo(views: list[View], people: list[View]) -> ImageArray:
+    """Paste known and unknown people side by side into one picture, like a class photo."""
+    tiles = [_fit(view.image, 250) for view in views]
+    crowd = [_fit(view.image, 190) for view in people]
+    rows = [_row(tiles), _row(crowd[: len(crowd) // 2]), _row(crowd[len(crowd) // 2 :])]
+    width = max(row.shape[1] for row in rows)
+    centred = []
+    for row in rows:
+        side = width - row.shape[1]
+        centred.append(_fill(row, 14, 14, side // 2, side - side // 2))
+    return np.concatenate(centred)
+
+
+def to_jpeg(image: ImageArray, *, quality: int = 88) -> bytes:
+    """Return a picture as the bytes of a JPEG file."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def thumbnail(image: ImageArray, side: int) -> ImageArray:
+    """Return a picture that fits into a square of `side` pixels; never enlarged."""
+    factor = min(1.0, side / max(image.shape[:2]))
+    return _resize(image, round(image.shape[1] * factor), round(image.shape[0] * factor))
+
+
+def _resize(image: ImageArray, width: int, height: int) -> ImageArray:
+    from PIL import Image
+
+    size = (max(1, width), max(1, height))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+
+
+def _rotate(image: ImageArray, degrees: float) -> ImageArray:
+    from PIL import Image
+
+    turned = Image.fromarray(image).rotate(
+        degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=_GREY
+    )
+    return np.asarray(turned)
+
+
+def _jpeg(image: ImageArray, quality: int) -> ImageArray:
+    from limner import images
+
+    return images.read(to_jpeg(image, quality=quality))
+
+
+def _fit(image: ImageArray, height: int) -> ImageArray:
+    return _resize(image, round(image.shape[1] * height / image.shape[0]), height)
+
+
+def _fill(image: ImageArray, top: int, bottom: int, left: int, right: int) -> ImageArray:
+    canvas = np.empty((image.shape[0] + top + bottom, image.shape[1] + left + right, 3), np.uint8)
+    canvas[:] = _PAPER
+    canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return canvas
+
+
+def _row(tiles: list[ImageArray]) -> ImageArray:
+    return np.concatenate([_fill(tile, 0, 0, 7, 7) for tile in tiles], axis=1)
