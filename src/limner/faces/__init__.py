@@ -1,1 +1,27 @@
-"""faces."""
+"""Faces: detect, align, embed.
+
+``FaceAnalyzer().analyze(photo)`` returns the faces of a photo with their embeddings.
+"""
+
+from limner.faces.align import BoxCrop, Crop, LandmarkCrop, cut_chip, similarity_transform
+from limner.faces.analyzer import FaceAnalyzer, PhotoFaces, Pick, choose
+from limner.faces.detect import Detector, YuNet
+from limner.faces.embed import Embedder, FusedEmbedder, NetworkEmbedder, load_embedder
+
+__all__ = [
+    "BoxCrop",
+    "Crop",
+    "Detector",
+    "Embedder",
+    "FaceAnalyzer",
+    "FusedEmbedder",
+    "LandmarkCrop",
+    "NetworkEmbedder",
+    "PhotoFaces",
+    "Pick",
+    "YuNet",
+    "choose",
+    "cut_chip",
+    "load_embedder",
+    "similarity_transform",
+]

@@ -1,0 +1,178 @@
+"""From a face in a photo to the chip that an embedder reads.
+
+Two ways of cutting a chip: the detector's box, stretched about its centre (upright, not
+turned), or the similarity transform that brings the five landmarks nearest to fixed places.
+Which one an embedder gets was measured on LFW View 1 (docs/benchmarks.md), and is part of
+the preprocessing version in its ``embedder_id``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limner.errors import InputError
+from limner.types import Face, ImageArray
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class BoxCrop:
+    """The detector's box, widened about its centre and resized to a square chip.
+
+    Attributes:
+        width: Width of the crop over the width of the box.
+        height: Height of the crop over the height of the box.
+        shift_y: Downward shift of the crop's centre, over the height of the box.
+    """
+
+    width: float
+    height: float
+    shift_y: float = 0.0
+
+    def matrix(self, face: Face, size: int) -> Matrix:
+        """Return the (2, 3) affine map from chip pixels to photo pixels (pixel centres)."""
+        x0, y0, x1, y1 = face.box_xyxy
+        crop_w, crop_h = (x1 - x0) * self.width, (y1 - y0) * self.height
+        centre_x = (x0 + x1) / 2
+        centre_y = (y0 + y1) / 2 + self.shift_y * (y1 - y0)
+        step_x, step_y = crop_w / size, crop_h / size
+        return np.array(
+            [
+                [step_x, 0.0, centre_x - crop_w / 2 + step_x / 2 - 0.5],
+                [0.0, step_y, centre_y - crop_h / 2 + step_y / 2 - 0.5],
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class LandmarkCrop:
+    """The five landmarks, brought nearest to fixed places by shift, turn and one scale.
+
+    Attributes:
+        template_xy: Five (x, y) places over the chip's size: in [0, 1] inside the chip.
+    """
+
+    template_xy: tuple[tuple[float, float], ...]
+
+    def matrix(self, face: Face, size: int) -> Matrix:
+        """Return the (2, 3) affine map from chip pixels to photo pixels (pixel centres)."""
+        template = np.asarray(self.template_xy) * size
+        return similarity_transform(template, face.landmarks_xy.astype(np.float64))
+
+
+Crop = BoxCrop | LandmarkCrop
+
+DLIB = LandmarkCrop(
+    tuple(
+        (x / 150, y / 150)
+        for x, y in (
+            (45.50, 44.02),
+            (99.29, 44.31),
+            (69.97, 77.36),
+            (48.81, 101.29),
+            (94.60, 101.42),
+        )
+    )
+)
+"""Where YuNet's landmarks lie in the chips that dlib cuts itself (150 px, padding 0.25)."""
+
+ARCFACE = LandmarkCrop(
+    tuple(
+        (x / 112, y / 112)
+        for x, y in (
+            (38.2946, 51.6963),
+            (73.5318, 51.5014),
+            (56.0252, 71.7366),
+            (41.5493, 92.3655),
+            (70.7299, 92.2041),
+        )
+    )
+)
+"""The places that ArcFace-type embedders are trained with, on a chip of 112 px."""
+
+FACENET = BoxCrop(width=1.2, height=1.1)
+
+
+def similarity_transform(source_xy: Matrix, target_xy: Matrix) -> Matrix:
+    """Return the shift, turn and scale that bring one set of points nearest to another.
+
+    Args:
+        source_xy: Shape (N, 2), N >= 2, not all in one place.
+        target_xy: Shape (N, 2).
+
+    Returns:
+        Shape (2, 3): ``target ~ matrix[:, :2] @ source + matrix[:, 2]``.
+
+    Raises:
+        InputError: If the source points all coincide.
+
+    Source: S. Umeyama, "Least-squares estimation of transformation parameters between two
+    point patterns", 1991, equations 38 to 43.
+    """
+    mean_s, mean_t = source_xy.mean(axis=0), target_xy.mean(axis=0)
+    centred_s, centred_t = source_xy - mean_s, target_xy - mean_t
+    variance = (centred_s**2).sum() / len(source_xy)
+    if variance <= 0:
+        raise InputError("the landmarks of a face all lie in one point; it cannot be aligned.")
+    u, singular, vt = np.linalg.svd(centred_t.T @ centred_s / len(source_xy))
+    sign = np.array([1.0, 1.0 if np.linalg.det(u @ vt) >= 0 else -1.0])
+    turn = (u * sign) @ vt
+    scale = float((singular * sign).sum() / variance)
+    linear = scale * turn
+    return np.column_stack([linear, mean_t - linear @ mean_s])
+
+
+def cut_chip(image: ImageArray, face: Face, crop: Crop, *, size: int) -> ImageArray:
+    """Cut a face out of a photo as the square chip that an embedder reads.
+
+    Args:
+        image: Shape (H, W, 3), uint8 RGB, upright.
+        face: A face of that photo.
+        crop: How the embedder wants it cut.
+        size: Height and width of the chip in pixels.
+
+    Returns:
+        Shape (size, size, 3), uint8 RGB; black where the crop reaches beyond the photo.
+        A face larger than the chip is averaged down first, so that nothing aliases.
+    """
+    import cv2
+
+    matrix = crop.matrix(face, size)
+    step = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    if step > 1.5:
+        image, matrix = _shrink(image, matrix, size, step)
+    chip = cv2.warpAffine(
+        image,
+        matrix,
+        (size, size),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT,
+    )
+    return np.asarray(chip, np.uint8)
+
+
+def _shrink(image: ImageArray, matrix: Matrix, size: int, step: float) -> tuple[ImageArray, Matrix]:
+    """Average the neighbourhood of the crop down, so that a chip pixel steps about one pixel."""
+    import cv2
+
+    height, width = image.shape[:2]
+    corners = np.array([[-1, -1, 1], [size, -1, 1], [-1, size, 1], [size, size, 1]]) @ matrix.T
+    x0, y0 = np.clip(np.floor(corners.min(axis=0)) - 2, 0, [width - 1, height - 1]).astype(int)
+    x1, y1 = np.clip(np.ceil(corners.max(axis=0)) + 3, [x0 + 1, y0 + 1], [width, height]).astype(
+        int
+    )
+    part = image[y0:y1, x0:x1]
+    small_w = max(1, round((x1 - x0) / step))
+    small_h = max(1, round((y1 - y0) / step))
+    small = cv2.resize(part, (small_w, small_h), interpolation=cv2.INTER_AREA)
+    ratio = np.array([small_w / (x1 - x0), small_h / (y1 - y0)])
+    # A pixel centre p of the photo lies at (p - origin + 0.5) * ratio - 0.5 of the small one.
+    shrunk = matrix.copy()
+    shrunk[:, 2] += 0.5 - np.array([x0, y0])
+    shrunk *= ratio[:, None]
+    shrunk[:, 2] -= 0.5
+    return np.asarray(small, np.uint8), shrunk

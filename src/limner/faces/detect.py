@@ -1,0 +1,246 @@
+"""Finding faces: YuNet on ONNX Runtime, over as many scales and tiles as the photo needs.
+
+Source: W. Wu et al., "YuNet: a tiny millisecond-level face detector", 2023. The decoding
+of its twelve outputs follows OpenCV's ``FaceDetectorYN``, which is the oracle of the tests.
+Differs: OpenCV runs the network once, on the photo as it is. Here a large photo is seen
+at a coarse scale for its large faces and in overlapping tiles for its small ones, a small
+photo is enlarged, and the answers are merged; the network runs on ONNX Runtime, which was
+about three times as fast (docs/benchmarks.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limner import weights
+from limner.errors import InputError
+from limner.faces.engine import open_session
+from limner.types import Face, FloatArray, ImageArray
+
+STRIDES = (8, 16, 32)
+MULTIPLE = 32
+"""The network's input height and width must be multiples of its largest stride."""
+
+RELIABLE_PX = 14.0
+"""The height from which a face is found dependably, in pixels of the network's input."""
+
+COARSE_PX = 640
+"""Every photo is also seen once with its longer side at most this long."""
+
+TILE_PX = 1024
+"""A scale larger than this, in either direction, is cut into tiles of this size."""
+
+OVERLAP_PX = 160
+"""Tiles overlap by this much: a face up to this size is whole in one of them."""
+
+MERGE_IOU = 0.4
+
+
+class Detector(Protocol):
+    """Anything that finds faces in a photo."""
+
+    def detect(self, image: ImageArray) -> list[Face]:
+        """Return the faces of an upright RGB photo, shape (H, W, 3), largest first."""
+        ...
+
+
+@dataclass(frozen=True)
+class Window:
+    """One look at the photo: a rectangle of it, and the scale at which it is seen.
+
+    Attributes:
+        x: Left edge, in pixels of the scaled photo.
+        y: Top edge, in pixels of the scaled photo.
+        width: Width in pixels of the scaled photo.
+        height: Height in pixels of the scaled photo.
+        scale: Size of the scaled photo over the size of the photo.
+    """
+
+    x: int
+    y: int
+    width: int
+    height: int
+    scale: float
+
+
+def plan_windows(height: int, width: int, *, min_size: float) -> list[Window]:
+    """Say at which scales, and in which tiles, a photo is searched.
+
+    Args:
+        height: Of the photo, in pixels.
+        width: Of the photo, in pixels.
+        min_size: The smallest face that must be found, in pixels of the photo.
+
+    Returns:
+        The windows, the coarse one (the whole photo) first. The finest scale is the one at
+        which a face of ``min_size`` is seen with at least 14 px, and at most twice the
+        photo's own size.
+    """
+    longest = max(height, width)
+    coarse = min(1.0, COARSE_PX / longest)
+    windows = [Window(0, 0, max(1, round(width * coarse)), max(1, round(height * coarse)), coarse)]
+    fine = min(2.0, RELIABLE_PX / min_size)
+    # Scales between the two, each at most four times the last, so that no size is left out.
+    scale = coarse
+    while scale < 0.9 * fine:
+        scale = min(fine, scale * 4.0)
+        scaled_w, scaled_h = max(1, round(width * scale)), max(1, round(height * scale))
+        for y, tile_h in _tiles(scaled_h):
+            for x, tile_w in _tiles(scaled_w):
+                windows.append(Window(x, y, tile_w, tile_h, scale))
+    return windows
+
+
+def _tiles(length: int) -> Iterator[tuple[int, int]]:
+    if length <= TILE_PX + OVERLAP_PX:
+        yield 0, length
+        return
+    count = int(np.ceil((length - OVERLAP_PX) / (TILE_PX - OVERLAP_PX)))
+    size = int(np.ceil((length + (count - 1) * OVERLAP_PX) / count))
+    for i in range(count):
+        start = round(i * (length - size) / (count - 1))
+        yield start, size
+
+
+class YuNet:
+    """The YuNet detector: boxes, five landmarks and scores.
+
+    Args:
+        min_score: Faces below this score, in (0, 1), are left out.
+        min_size: Faces whose longer box side is below this many pixels are left out.
+        threads: Threads of the inference engine; None for all that this process may use.
+
+    Raises:
+        InputError: If an argument is out of its range.
+        WeightsError: If the weights cannot be had.
+    """
+
+    def __init__(
+        self, *, min_score: float = 0.6, min_size: float = 20.0, threads: int | None = None
+    ) -> None:
+        if not 0.0 < min_score < 1.0:
+            raise InputError(f"min_score must lie between 0 and 1, got {min_score}.")
+        if not 8.0 <= min_size <= 10_000.0:
+            raise InputError(f"min_size must lie between 8 and 10000 pixels, got {min_size}.")
+        self.min_score = float(min_score)
+        self.min_size = float(min_size)
+        loaded = weights.load("yunet")
+        self._session: Any = open_session(loaded.files["onnx"], threads=threads)
+        self._input = self._session.get_inputs()[0].name
+        self._outputs = [o.name for o in self._session.get_outputs()]
+
+    def detect(self, image: ImageArray) -> list[Face]:
+        """Return the faces of an upright RGB photo, shape (H, W, 3), largest first."""
+        height, width = image.shape[:2]
+        found = []
+        scaled: tuple[float, ImageArray] = (1.0, image)
+        for window in plan_windows(height, width, min_size=self.min_size):
+            if window.scale != scaled[0]:
+                scaled = (window.scale, _resize(image, window.scale))
+            view = scaled[1][
+                window.y : window.y + window.height, window.x : window.x + window.width
+            ]
+            rows = self._run(view)
+            rows[:, 0:14:2] += window.x
+            rows[:, 1:14:2] += window.y
+            rows[:, :14] /= window.scale
+            found.append(rows[_whole(rows, window, height, width)])
+        rows = np.concatenate(found)
+        rows = rows[np.maximum(rows[:, 2] - rows[:, 0], rows[:, 3] - rows[:, 1]) >= self.min_size]
+        rows = rows[_suppress(rows)]
+        faces = [_to_face(row) for row in rows]
+        return sorted(faces, key=lambda face: face.area, reverse=True)
+
+    def _run(self, view: ImageArray) -> NDArray[np.float64]:
+        height, width = view.shape[:2]
+        rows_n = -(-height // MULTIPLE) * MULTIPLE
+        columns_n = -(-width // MULTIPLE) * MULTIPLE
+        blob = np.zeros((1, 3, rows_n, columns_n), np.float32)
+        blob[0, :, :height, :width] = view[:, :, ::-1].transpose(2, 0, 1)
+        outputs = dict(
+            zip(self._outputs, self._session.run(None, {self._input: blob}), strict=True)
+        )
+        return np.concatenate(
+            [_decode(outputs, stride, columns_n // stride, self.min_score) for stride in STRIDES]
+        )
+
+
+def _decode(
+    outputs: dict[str, FloatArray], stride: int, columns: int, min_score: float
+) -> NDArray[np.float64]:
+    """Turn one stride's outputs into rows of x0, y0, x1, y1, five points and the score."""
+    klass = outputs[f"cls_{stride}"].reshape(-1)
+    objectness = outputs[f"obj_{stride}"].reshape(-1)
+    score = np.sqrt(np.clip(klass, 0, 1) * np.clip(objectness, 0, 1))
+    keep = np.flatnonzero(score >= min_score)
+    cell = np.stack([keep % columns, keep // columns], axis=1).astype(np.float64)
+    box = outputs[f"bbox_{stride}"].reshape(-1, 4)[keep].astype(np.float64)
+    points = outputs[f"kps_{stride}"].reshape(-1, 5, 2)[keep].astype(np.float64)
+    centre = (cell + box[:, :2]) * stride
+    size = np.exp(np.clip(box[:, 2:], -10, 10)) * stride
+    rows = np.empty((keep.size, 15))
+    rows[:, :2] = centre - size / 2
+    rows[:, 2:4] = centre + size / 2
+    rows[:, 4:14] = ((points + cell[:, None]) * stride).reshape(-1, 10)
+    rows[:, 14] = score[keep]
+    return rows
+
+
+def _resize(image: ImageArray, scale: float) -> ImageArray:
+    import cv2
+
+    if scale == 1.0:
+        return image
+    height, width = image.shape[:2]
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    method = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size, interpolation=method), np.uint8)
+
+
+def _whole(rows: NDArray[np.float64], window: Window, height: int, width: int) -> NDArray[np.bool_]:
+    """Leave out faces that an inner edge of a tile cuts: the neighbour sees them whole."""
+    x0, y0 = window.x / window.scale, window.y / window.scale
+    x1, y1 = (window.x + window.width) / window.scale, (window.y + window.height) / window.scale
+    margin = 1.0 / window.scale
+    keep = np.ones(len(rows), bool)
+    if x0 > 0:
+        keep &= rows[:, 0] > x0 + margin
+    if y0 > 0:
+        keep &= rows[:, 1] > y0 + margin
+    if x1 < width - margin:
+        keep &= rows[:, 2] < x1 - margin
+    if y1 < height - margin:
+        keep &= rows[:, 3] < y1 - margin
+    return keep
+
+
+def _suppress(rows: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Greedy non-maximum suppression: the indices that stay, the best score first."""
+    order = np.argsort(-rows[:, 14], kind="stable")
+    box = rows[:, :4]
+    area = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
+    stay: list[int] = []
+    while order.size:
+        best, rest = order[0], order[1:]
+        stay.append(int(best))
+        corner0 = np.maximum(box[best, :2], box[rest, :2])
+        corner1 = np.minimum(box[best, 2:], box[rest, 2:])
+        inter = np.clip(corner1 - corner0, 0, None).prod(axis=1)
+        union = area[best] + area[rest] - inter
+        # A box that lies almost wholly inside a better one is the same face seen in part.
+        inside = inter / np.minimum(area[best], area[rest])
+        order = rest[(inter / union <= MERGE_IOU) & (inside <= 0.8)]
+    return np.array(stay, np.intp)
+
+
+def _to_face(row: NDArray[np.float64]) -> Face:
+    return Face(
+        box_xyxy=(float(row[0]), float(row[1]), float(row[2]), float(row[3])),
+        landmarks_xy=row[4:14].reshape(5, 2).astype(np.float32),
+        score=float(min(1.0, row[14])),
+    )
