@@ -23,7 +23,7 @@ h2 { font-size: 1.35rem; margin: 3.2rem 0 .3rem; }
 p { max-width: 44rem; margin: .4rem 0 1rem; }
 p.lead { font-size: 1.15rem; color: var(--soft); }
 code, pre, .figure { font-family: ui-monospace, "SF Mono", Menlo, "DejaVu Sans Mono", monospace; }
-.cards { display: grid; gap: 16px; grid-template-columns: repeat(auto-fill, minmax(158px, 1fr)); }
+.cards { display: grid; gap: 16px; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }
 .cards.large { grid-template-columns: repeat(auto-fill, minmax(230px, 1fr)); }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: 6px;
   overflow: hidden; display: flex; flex-direction: column; }
@@ -33,7 +33,8 @@ figcaption { padding: 9px 12px 11px; font-size: .86rem; line-height: 1.4; }
 figcaption b { display: block; font-weight: 600; font-size: .95rem; }
 .yes b { color: var(--yes); } .no b { color: var(--no); }
 figcaption .what { color: var(--soft); }
-.figure { font-size: .8rem; color: var(--soft); margin-top: 3px; }
+.figure { font-size: .8rem; color: var(--soft); }
+p.under { font-size: .9rem; color: var(--soft); margin-top: .6rem; }
 .wide { border: 1px solid var(--line); border-radius: 6px; width: 100%; height: auto;
   display: block; margin-top: .8rem; }
 svg { display: block; width: 100%; height: auto; margin-top: 1rem; }
@@ -55,7 +56,7 @@ class Card:
         image: Shape (H, W, 3), uint8 RGB.
         title: The answer, in a few words.
         what: What the picture is.
-        figures: Distance and the like; may be empty.
+        figures: Lines with the distance and the like; may be empty.
         known: True for recognised, False for not recognised, None for no verdict.
         distance: Where the answer stands on the axis; None for nowhere.
     """
@@ -63,7 +64,7 @@ class Card:
     image: ImageArray
     title: str
     what: str
-    figures: str = ""
+    figures: tuple[str, ...] = ()
     known: bool | None = None
     distance: float | None = None
 
@@ -89,6 +90,11 @@ def build_page(
 <p class="lead">limner saw one photograph of {_names(enrolled)}. Then it was shown
 {len(views)} worse ones and recognised {said}; and {len(strangers)} faces of strangers, of whom it
 turned away {kept_out}.</p>
+<img class="wide" alt="The group picture with a frame and a name on each face"
+ src="{_source(group, 2000)}">
+<p class="under">{escape(group_note)}</p>
+
+<h2>What it was shown first</h2>
 <div class="cards large">{_cards(enrolled, 460)}</div>
 
 <h2>Harder views</h2>
@@ -103,11 +109,6 @@ somebody is of no use.</p>
 <h2>Where the line is drawn</h2>
 <p>Every dot is the distance to the nearest enrolled person. {escape(basis)}</p>
 {_axis(views, strangers, threshold)}
-
-<h2>All together</h2>
-<p>{escape(group_note)}</p>
-<img class="wide" alt="The group picture with a frame and a name on each face"
- src="{_source(group, 2000)}">
 
 <h2>Now your own photos</h2>
 <pre>{_commands(commands)}</pre>
@@ -133,7 +134,7 @@ def _cards(cards: Sequence[Card], side: int) -> str:
     parts = []
     for card in cards:
         style = {True: "yes", False: "no", None: ""}[card.known]
-        figures = f'<div class="figure">{escape(card.figures)}</div>' if card.figures else ""
+        figures = "".join(f'<div class="figure">{escape(line)}</div>' for line in card.figures)
         parts.append(
             f'<figure class="{style}"><img alt="{escape(card.what)}" '
             f'src="{_source(card.image, side)}"><figcaption><b>{escape(card.title)}</b>'

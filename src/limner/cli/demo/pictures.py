@@ -78,7 +78,7 @@ def strangers() -> list[View]:
     for number, small in enumerate(data.lfw_subset()[:STRANGERS], start=1):
         grey = np.clip(small * 255, 0, 255).astype(np.uint8)
         enlarged = _resize(np.repeat(grey[:, :, None], 3, axis=2), 150, 150)
-        found.append(View(f"portrait {number}", _fill(enlarged, 45, 45, 45, 45), "a stranger"))
+        found.append(View(f"portrait {number}", _fill(enlarged, 32, 32, 32, 32), "a stranger"))
     return found
 
 
