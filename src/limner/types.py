@@ -28,8 +28,8 @@ def _finite(name: str, value: float) -> None:
         raise InputError(f"{name} must be a finite number, got {value}.")
 
 
-def _probability(value: float) -> None:
-    if not 0.0 <= value <= 1.0:
+def _probability(value: float | None) -> None:
+    if value is not None and not 0.0 <= value <= 1.0:
         raise InputError(f"probability must lie in [0, 1], got {value}.")
 
 
@@ -112,13 +112,14 @@ class Pair:
     Attributes:
         distance: Small means alike; on the scale of the head that judged.
         threshold: tau on the same scale; the verdict is ``same`` when distance <= threshold.
-        probability: Calibrated probability that the two are the same person, in [0, 1].
+        probability: Calibrated probability that the two are the same person, in [0, 1]; None
+            where the embedder has no calibration.
         verdict: ``same`` or ``different``.
     """
 
     distance: float
     threshold: float
-    probability: float
+    probability: float | None
     verdict: Verdict
 
     def __post_init__(self) -> None:
@@ -149,7 +150,8 @@ class Match:
         person: The nearest person's name when recognised, else None.
         distance: Distance to the nearest person's nearest embedding; None in an empty gallery.
         threshold: tau that was applied.
-        probability: Calibrated probability that the nearest person is the right one.
+        probability: Calibrated probability that the nearest person is the right one; None where
+            the embedder has no calibration.
         verdict: ``recognised`` or ``not_recognised``.
         nearest: The nearest person's name whatever the verdict; None in an empty gallery.
     """
@@ -157,7 +159,7 @@ class Match:
     person: str | None
     distance: float | None
     threshold: float
-    probability: float
+    probability: float | None
     verdict: Recognition
     nearest: str | None = None
 
