@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+import textwrap
 import threading
 from pathlib import Path
 
@@ -611,6 +612,28 @@ def test_many_threads_read_the_same() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_first_reads_may_come_from_many_threads(tmp_path: Path) -> None:
+    for name, data in FILES.items():
+        (tmp_path / name).write_bytes(data)
+    code = """
+        import sys
+        from concurrent.futures import ThreadPoolExecutor
+        from pathlib import Path
+        from limner import images
+        sys.setswitchinterval(1e-5)
+        paths = sorted(Path(sys.argv[1]).iterdir())
+        with ThreadPoolExecutor(8) as pool:
+            print(sum(image.shape[2] for image in pool.map(images.read, paths)))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == str(3 * len(FILES)), done.stderr
 
 
 def test_importing_is_light() -> None:

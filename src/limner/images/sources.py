@@ -86,8 +86,9 @@ class Limits:
 
 def is_pillow(source: object) -> bool:
     """Tell whether `source` is a Pillow image, without importing Pillow."""
-    module = sys.modules.get("PIL.Image")
-    return module is not None and isinstance(source, module.Image)
+    # another thread may be importing it at this moment, and then it has no Image yet
+    kind = getattr(sys.modules.get("PIL.Image"), "Image", None)
+    return kind is not None and isinstance(source, kind)
 
 
 def printable(text: str) -> str:
