@@ -1,0 +1,175 @@
+"""The saved index: one file beside the gallery that may be lost at any moment.
+
+Layout: what `faiss.write_index` writes, then a manifest in JSON, then its length (8 bytes,
+little endian) and a magic word. The manifest holds a BLAKE2b digest of everything before
+it, which is checked before faiss reads a single byte, since faiss can crash on a damaged
+file. (BLAKE2b: 2.5 times as fast as SHA-256 on a processor without SHA instructions.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from limner.gallery.index import IvfIndex
+
+FORMAT = 1
+FILE_NAME = "ivf.index"
+_MAGIC = b"LMNRIVF1"
+_TAIL_BYTES = 8 + len(_MAGIC)
+_BLOCK = 1 << 20
+_MAX_MANIFEST_BYTES = 65_536
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Which state of the store an index mirrors.
+
+    Attributes:
+        epoch: The store's epoch.
+        dim: Width of the embeddings.
+        last_face: The largest embedding id in the index.
+        last_removal: The last entry of the log of removals that was followed.
+        trained_on: How many embeddings the store had when the index was trained.
+    """
+
+    epoch: str
+    dim: int
+    last_face: int
+    last_removal: int
+    trained_on: int
+
+
+class IndexCache:
+    """Keeps one saved index in a folder beside the gallery.
+
+    Args:
+        gallery: The gallery's file; the folder is ``<gallery>.index``.
+        read_only: Never write.
+    """
+
+    def __init__(self, gallery: Path, *, read_only: bool) -> None:
+        self.folder = gallery.with_name(gallery.name + ".index")
+        self.path = self.folder / FILE_NAME
+        self._read_only = read_only
+
+    @property
+    def exists(self) -> bool:
+        """Whether an index is saved, good or bad."""
+        return self.path.exists()
+
+    def discard(self) -> None:
+        """Delete the saved index and what interrupted runs have left behind."""
+        if self._read_only:
+            return
+        with contextlib.suppress(OSError):
+            for entry in list(self.folder.iterdir()):
+                if entry.name.startswith(FILE_NAME):
+                    entry.unlink(missing_ok=True)
+            self.folder.rmdir()
+
+    def load(self) -> tuple[IvfIndex, Stamp] | None:
+        """Return the saved index, or None if there is none that can be used."""
+        try:
+            with open(self.path, "rb") as stream:
+                manifest, length = _read_manifest(stream)
+                stamp = Stamp(**manifest["stamp"])
+                if manifest["format"] != FORMAT or manifest["digest"] != _digest(stream, length):
+                    return None
+                return _read_index(stream, stamp)
+        # A cache is never a reason to fail: whatever is wrong with it, it is made anew.
+        except Exception:
+            return None
+
+    def save(self, index: IvfIndex, stamp: Stamp) -> bool:
+        """Replace the saved index; return False where the disk does not take it."""
+        if self._read_only:
+            return False
+        faiss = _faiss()
+        temporary = self.path.with_name(f"{FILE_NAME}.{secrets.token_hex(8)}.part")
+        try:
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            self._sweep()
+            descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+            with os.fdopen(descriptor, "w+b") as stream:
+                writer = faiss.PyCallbackIOWriter(stream.write, _BLOCK)
+                faiss.write_index(index.faiss_index, writer)
+                del writer  # it flushes when it dies
+                length = stream.tell()
+                document = {
+                    "format": FORMAT,
+                    "digest": _digest(stream, length),
+                    "stamp": asdict(stamp),
+                }
+                manifest = json.dumps(document).encode()
+                stream.seek(length)
+                stream.write(manifest + len(manifest).to_bytes(8, "little") + _MAGIC)
+            os.replace(temporary, self.path)
+        except (OSError, RuntimeError):
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            return False
+        return True
+
+    def _sweep(self) -> None:
+        """Delete the unfinished files of runs that were killed (older than an hour)."""
+        import time
+
+        for entry in self._parts():
+            with contextlib.suppress(OSError):
+                if time.time() - entry.stat().st_mtime > 3600:
+                    entry.unlink()
+
+    def _parts(self) -> Iterator[Path]:
+        yield from self.folder.glob(f"{FILE_NAME}.*.part")
+
+
+def _faiss() -> Any:
+    # Its type stubs lack the callback readers and writers.
+    return importlib.import_module("faiss")
+
+
+def _digest(stream: BinaryIO, length: int) -> str:
+    """Return the BLAKE2b digest of the first `length` bytes."""
+    stream.seek(0)
+    digest = hashlib.blake2b(digest_size=32)
+    left = length
+    while left > 0:
+        block = stream.read(min(_BLOCK, left))
+        if not block:
+            break
+        digest.update(block)
+        left -= len(block)
+    return digest.hexdigest()
+
+
+def _read_manifest(stream: BinaryIO) -> tuple[dict[str, Any], int]:
+    """Return the manifest and the length of what it describes."""
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(size - _TAIL_BYTES)
+    tail = stream.read(_TAIL_BYTES)
+    length = int.from_bytes(tail[:8], "little")
+    if tail[8:] != _MAGIC or not 0 < length <= min(_MAX_MANIFEST_BYTES, size - _TAIL_BYTES):
+        raise ValueError("not a saved index")
+    start = size - _TAIL_BYTES - length
+    stream.seek(start)
+    document: dict[str, Any] = json.loads(stream.read(length))
+    return document, start
+
+
+def _read_index(stream: BinaryIO, stamp: Stamp) -> tuple[IvfIndex, Stamp] | None:
+    faiss = _faiss()
+    stream.seek(0)
+    reader = faiss.PyCallbackIOReader(stream.read, _BLOCK)
+    index = faiss.read_index(reader)
+    if index.d != stamp.dim or not hasattr(index, "nlist"):
+        return None
+    return IvfIndex(index, trained_on=stamp.trained_on), stamp

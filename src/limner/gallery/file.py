@@ -1,0 +1,246 @@
+"""Open, close and describe a gallery: the half of `Gallery` that asks and changes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from limner.errors import GalleryError, InputError, ShapeError, ZeroNormError
+from limner.gallery.cache import IndexCache
+from limner.gallery.records import GalleryInfo, Person
+from limner.gallery.search import Searcher
+from limner.gallery.sqlite_store import SQLiteStore
+from limner.gallery.store import embedder_mismatch
+from limner.gallery.verdicts import Verdicts
+from limner.similarity import Calibration
+from limner.types import Embedding, FloatArray
+
+if TYPE_CHECKING:
+    from typing import Self
+
+GALLERY_VARIABLE = "LIMNER_GALLERY"
+FILE_NAME = "faces.limner"
+_UNIT_TOLERANCE = 1e-3
+
+
+def default_location() -> Path:
+    """Return the gallery that is used where none is named: `LIMNER_GALLERY`, or user data."""
+    named = os.environ.get(GALLERY_VARIABLE)
+    if named:
+        return Path(named)
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("limner", appauthor=False)) / FILE_NAME
+
+
+class GalleryFile:
+    """An open gallery file: its store, its index, its thresholds, and one lock around them.
+
+    Args:
+        store: Where people and embeddings are kept.
+        cache: Where a large index is saved; None to keep it in memory.
+    """
+
+    def __init__(self, store: SQLiteStore, cache: IndexCache | None = None) -> None:
+        self._store = store
+        self._cache = cache
+        self._searcher = Searcher(store, cache)
+        self._lock = threading.RLock()
+        self._scrub_pending = False
+        self._verdicts: tuple[tuple[str, str | None], Verdicts] | None = None
+        self._calibration: tuple[int, str | None] | None = None
+
+    @classmethod
+    def open(
+        cls,
+        location: str | os.PathLike[str] | None = None,
+        *,
+        embedder_id: str | None = None,
+        create: bool = False,
+    ) -> Self:
+        """Open a gallery.
+
+        Args:
+            location: The file. Default: `LIMNER_GALLERY`, or ``faces.limner`` in the folder for
+                user data.
+            embedder_id: Refuse a gallery of another embedder; a new gallery is pinned by its
+                first enrolment.
+            create: Make an empty gallery where there is none.
+
+        Returns:
+            The gallery; close it, or use it in a ``with`` statement.
+
+        Raises:
+            GalleryError: If there is none, or it cannot be opened.
+            EmbedderMismatch: If it belongs to another embedder.
+            InputError: If `location` is not a file name.
+        """
+        path = default_location() if location is None else Path(location)
+        if "://" in str(location):
+            raise InputError(f"a gallery is a file, such as faces.limner; got {location}.")
+        if location is None and create and GALLERY_VARIABLE not in os.environ:
+            with contextlib.suppress(OSError):
+                path.parent.mkdir(parents=True, exist_ok=True)
+        if not create and not path.exists():
+            raise GalleryError(
+                f"there is no gallery at {path}; `limner enroll NAME PHOTO` makes one "
+                "(in Python: Gallery.open(..., create=True))."
+            )
+        store = SQLiteStore(path, create_missing=create)
+        gallery = cls(store, IndexCache(path, read_only=store.read_only))
+        try:
+            pinned = gallery.embedder_id
+            if embedder_id is not None and pinned is not None and pinned != embedder_id:
+                raise embedder_mismatch(store.location, pinned, embedder_id)
+        except BaseException:
+            gallery.close()
+            raise
+        return gallery
+
+    def close(self) -> None:
+        """Save what the index has learnt and release the file."""
+        with self._lock:
+            with contextlib.suppress(GalleryError):
+                if self._scrub_pending:
+                    self._scrub()
+                self._searcher.close()
+            self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # --- what it is --------------------------------------------------------------------
+
+    @property
+    def location(self) -> str:
+        """The file."""
+        return self._store.location
+
+    @property
+    def embedder_id(self) -> str | None:
+        """The embedder that the gallery belongs to; None before the first enrolment."""
+        with self._lock:
+            return self._searcher.state().embedder_id
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the gallery can only be read from here."""
+        return self._store.read_only
+
+    def __len__(self) -> int:
+        """Return how many people there are."""
+        with self._lock:
+            return self._searcher.state().people
+
+    def __contains__(self, name: object) -> bool:
+        if not isinstance(name, str):
+            return False
+        with self._lock, contextlib.suppress(InputError):
+            return self._store.find(name) is not None
+        return False
+
+    def people(self) -> list[Person]:
+        """Return everybody, sorted by name."""
+        with self._lock:
+            return self._store.people()
+
+    def info(self) -> GalleryInfo:
+        """Return what the gallery is, how large, and where its thresholds come from."""
+        with self._lock:
+            state = self._searcher.state()
+            verdicts = None if state.embedder_id is None else self._judge(state.embedder_id)
+            return GalleryInfo(
+                location=self.location,
+                embedder_id=state.embedder_id,
+                dim=state.dim,
+                people=state.people,
+                faces=state.faces,
+                chips=self._store.chips(),
+                created=self._store.meta("created") or "",
+                bytes=self._store.path.stat().st_size,
+                read_only=self.read_only,
+                schema=self._store.schema,
+                index=self._index_words(),
+                calibration=None if verdicts is None else verdicts.words,
+                verify_threshold=None if verdicts is None else verdicts.verify_threshold(),
+                identify_threshold=(
+                    None if verdicts is None else verdicts.identify_threshold(state.faces)
+                ),
+            )
+
+    def _index_words(self) -> str:
+        if self._searcher.index is not None:
+            return self._searcher.index.kind
+        return "approximate, saved" if self._cache is not None and self._cache.exists else "exact"
+
+    @property
+    def own_calibration(self) -> Calibration | None:
+        """The calibration that was fitted for this gallery, if any."""
+        with self._lock:
+            text = self._store.meta("calibration")
+        return None if text is None else Calibration.from_json(json.loads(text))
+
+    def _judge(self, embedder_id: str) -> Verdicts:
+        """Return the thresholds in force; they are parsed again only when they changed."""
+        changes = self._searcher.state().changes
+        if self._calibration is None or self._calibration[0] != changes:
+            self._calibration = (changes, self._store.meta("calibration"))
+        key = (embedder_id, self._calibration[1])
+        if self._verdicts is None or self._verdicts[0] != key:
+            own = None if key[1] is None else Calibration.from_json(json.loads(key[1]))
+            if own is not None and own.embedder_id != embedder_id:
+                own = None
+            self._verdicts = (key, Verdicts.of(embedder_id, own, self.location))
+        return self._verdicts[1]
+
+    def _scrub(self) -> None:
+        self._scrub_pending = True
+        with contextlib.suppress(GalleryError):
+            self._scrub_pending = not self._store.scrub()
+
+    def _checked(self, embeddings: Sequence[Embedding]) -> tuple[str, FloatArray]:
+        """Return the embedder and the vectors (N, D) of embeddings that may come in here."""
+        given = {embedding.embedder_id for embedding in embeddings}
+        pinned = self.embedder_id
+        for embedder_id in sorted(given):
+            if pinned is not None and embedder_id != pinned:
+                raise embedder_mismatch(self.location, pinned, embedder_id)
+        if len(given) > 1:
+            raise InputError(f"embeddings of several embedders came together: {sorted(given)}.")
+        widths = {embedding.dim for embedding in embeddings}
+        dim = self._searcher.state().dim
+        if len(widths | ({dim} if dim else set())) > 1:
+            raise ShapeError(f"embeddings must have width {dim or min(widths)}, got {widths}.")
+        vectors = np.stack([e.vector for e in embeddings]).astype(np.float32, copy=False)
+        lengths = np.linalg.norm(vectors, axis=1)
+        if (lengths == 0).any():
+            raise ZeroNormError("an embedding of length zero has no direction.")
+        if (np.abs(lengths - 1) > _UNIT_TOLERANCE).any():
+            worst = float(lengths[np.argmax(np.abs(lengths - 1))])
+            raise InputError(
+                f"an embedding must have length 1, got {worst:.4g}; "
+                "scale it with limner.similarity.normalise."
+            )
+        return embeddings[0].embedder_id, vectors
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[SQLiteStore]:
+        """Give the modules of this room the store while no other thread uses it."""
+        with self._lock:
+            yield self._store

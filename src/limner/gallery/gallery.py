@@ -1,0 +1,333 @@
+"""Gallery: people, their embeddings, and who is who."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from limner.errors import InputError
+from limner.gallery.file import GalleryFile
+from limner.gallery.names import normalise_name
+from limner.gallery.records import (
+    CalibrationReport,
+    EnrollResult,
+    LookAlike,
+    PhotoRef,
+    TransferReport,
+)
+from limner.gallery.store import Incoming, NewFace, OnConflict, unknown_person
+from limner.gallery.verdicts import checked_threshold
+from limner.similarity import squared_l2
+from limner.types import Embedding, FloatArray, ImageArray, Match, Pair
+
+_BULK = 20_000
+
+Photo = PhotoRef | str | None
+
+
+class Gallery(GalleryFile):
+    """People and their embeddings in one file. Safe for threads; open it with `open`.
+
+    Distances are squared L2 of unit vectors, in [0, 4]; small means alike. A gallery belongs
+    to one embedder, which the first enrolment pins, and refuses embeddings of any other.
+    """
+
+    # --- taking in ---------------------------------------------------------------------
+
+    def enroll(
+        self,
+        name: str,
+        embeddings: Embedding | Sequence[Embedding],
+        *,
+        photo: Photo | Sequence[Photo] = None,
+        note: str | None = None,
+        chips: Sequence[ImageArray | None] | None = None,
+    ) -> EnrollResult:
+        """Add embeddings to a person, who is made if need be.
+
+        Args:
+            name: Any script; a person whose name differs in case only is the same person.
+            embeddings: One or several, unit length.
+            photo: Where they came from, one for all or one for each. A photo that the person
+                is enrolled from already (same digest, same face) is skipped.
+            note: Replaces the person's note.
+            chips: Pictures of the faces with a margin, uint8 RGB, to be kept for re-embedding.
+
+        Returns:
+            What was added, when it is on the disk, with warnings about look-alikes.
+
+        Raises:
+            EmbedderMismatch: If the gallery belongs to another embedder.
+            InputError: If the name cannot be stored or the embeddings are not unit vectors.
+            GalleryError: If the gallery cannot be written.
+        """
+        many = [embeddings] if isinstance(embeddings, Embedding) else list(embeddings)
+        if not many:
+            raise InputError("enrolment needs at least one embedding, got none.")
+        clean = normalise_name(name)
+        photos = _photo_refs(photo, len(many))
+        pictures = _encode_chips(chips, len(many))
+        with self._lock:
+            embedder_id, vectors = self._checked(many)
+            faces = [NewFace(vector, photos[i], pictures[i]) for i, vector in enumerate(vectors)]
+            warnings = self._too_close(clean, embedder_id, vectors)
+            done = self._store.add(clean, faces, embedder_id=embedder_id, note=note)
+        for shown, other in done.shared:
+            warnings.append(f"the same face of {shown} is enrolled as {other!r} too.")
+        return EnrollResult(
+            person=done.person,
+            added=len(done.added),
+            total=done.total,
+            warnings=tuple(warnings) if done.added else (),
+            skipped=done.skipped,
+            created=done.created,
+        )
+
+    def _too_close(self, name: str, embedder_id: str, vectors: FloatArray) -> list[str]:
+        """Return a warning for each other person who is nearer than tau."""
+        tau = self._judge(embedder_id).verify_threshold()
+        if tau is None:
+            return []
+        known = self._store.find(name)
+        exclude = None if known is None else known.name
+        closest: dict[str, float] = {}
+        for near in self._searcher.nearest(vectors, 1, exclude=exclude):
+            for hit in near:
+                if hit.distance <= tau:
+                    closest[hit.name] = min(hit.distance, closest.get(hit.name, np.inf))
+        return [
+            f"{name!r} looks like {other!r}: distance {distance:.3f}, threshold {tau:.3f}. If both "
+            f"are one person, merge them; if not, they may be mistaken for each other."
+            for other, distance in sorted(closest.items(), key=lambda item: item[1])
+        ]
+
+    def enroll_many(
+        self,
+        items: Iterable[tuple[str, Embedding] | tuple[str, Embedding, PhotoRef | None]],
+        *,
+        progress: Callable[[int], None] | None = None,
+    ) -> int:
+        """Add very many embeddings quickly, in batches of 20,000; nobody is warned about.
+
+        Args:
+            items: (name, embedding) or (name, embedding, photo). What a person has already is
+                skipped, so an interrupted run can be repeated.
+            progress: Called with the number of embeddings that are on the disk so far.
+
+        Returns:
+            How many were added.
+        """
+        stream, added, seen = iter(items), 0, 0
+        while batch := list(islice(stream, _BULK)):
+            with self._lock:
+                embedder_id, vectors = self._checked([item[1] for item in batch])
+                incoming = (
+                    Incoming(item[0], NewFace(vector, item[2] if len(item) > 2 else None))
+                    for item, vector in zip(batch, vectors, strict=True)
+                )
+                added += self._store.absorb(
+                    incoming, embedder_id=embedder_id, on_conflict="merge"
+                ).added
+            seen += len(batch)
+            if progress is not None:
+                progress(seen)
+        return added
+
+    # --- asking ------------------------------------------------------------------------
+
+    def verify(self, name: str, embedding: Embedding, *, threshold: float | None = None) -> Pair:
+        """Tell whether an embedding is a person's (1:1), by the nearest of theirs.
+
+        Args:
+            name: The person.
+            embedding: Of the face in question.
+            threshold: Another tau than the calibrated one.
+
+        Raises:
+            UnknownNameError: If there is no such person.
+            EmbedderMismatch: If the embedding is of another embedder.
+            InputError: If no threshold is known for the embedder.
+        """
+        with self._lock:
+            embedder_id, vectors = self._checked([embedding])
+            verdicts = self._judge(embedder_id)
+            person = self._store.find(name)
+            if person is None:
+                raise unknown_person(self._store, name)
+            theirs = self._store.vectors_of(person.id)
+        distance = float(squared_l2(np.broadcast_to(vectors, theirs.shape), theirs).min())
+        return verdicts.pair(distance, threshold)
+
+    def identify(
+        self, embeddings: Embedding | Sequence[Embedding], *, threshold: float | None = None
+    ) -> list[Match]:
+        """Tell who each face is (1:K), or that it is nobody in the gallery.
+
+        The default tau is stricter than verification's and grows stricter with the number of
+        enrolled photos, so that 99 of 100 strangers stay unnamed at any size.
+
+        Args:
+            embeddings: One or several.
+            threshold: Another tau. It moves the verdict; the probability stays calibrated.
+
+        Returns:
+            One match an embedding, in their order.
+
+        Raises:
+            EmbedderMismatch: If an embedding is of another embedder.
+            InputError: If no threshold is known for the embedder.
+        """
+        many = [embeddings] if isinstance(embeddings, Embedding) else list(embeddings)
+        if not many:
+            return []
+        if threshold is not None:
+            checked_threshold(threshold)
+        with self._lock:
+            embedder_id, vectors = self._checked(many)
+            verdicts = self._judge(embedder_id)
+            nearest = self._searcher.nearest(vectors, 1)
+            faces = self._searcher.state().faces
+        return [
+            verdicts.match(
+                near[0].name if near else None,
+                near[0].distance if near else None,
+                threshold,
+                faces=faces,
+            )
+            for near in nearest
+        ]
+
+    def lookalike(self, embedding: Embedding, *, top: int = 5) -> list[LookAlike]:
+        """Return the people who look most alike, nearest first, without a verdict.
+
+        Args:
+            embedding: Of the face in question.
+            top: How many at most.
+
+        Raises:
+            EmbedderMismatch: If the embedding is of another embedder.
+            InputError: If `top` is not positive.
+        """
+        if top < 1:
+            raise InputError(f"top must be 1 or larger, got {top}.")
+        with self._lock:
+            embedder_id, vectors = self._checked([embedding])
+            verdicts = self._judge(embedder_id)
+            near = self._searcher.nearest(vectors, top)[0]
+        return [
+            LookAlike(hit.name, hit.distance, verdicts.probability(hit.distance)) for hit in near
+        ]
+
+    # --- changing ----------------------------------------------------------------------
+
+    def forget(self, name: str) -> int:
+        """Delete a person: database, log and index keep nothing of theirs.
+
+        Returns:
+            How many embeddings were deleted.
+
+        Raises:
+            UnknownNameError: If there is no such person.
+        """
+        with self._lock:
+            count = self._store.remove(name)
+            self._scrub()
+            self._searcher.erase_removed()
+        return count
+
+    def rename(self, old: str, new: str) -> str:
+        """Give a person another name; return it as stored.
+
+        Raises:
+            UnknownNameError: If there is no such person.
+            NameTakenError: If somebody else has that name: then merge them.
+        """
+        with self._lock:
+            return self._store.rename(old, new)
+
+    def merge(self, source: str, into: str) -> int:
+        """Make two people one; return how many embeddings `into` has now.
+
+        Raises:
+            UnknownNameError: If one of them does not exist.
+            InputError: If both are the same person.
+        """
+        with self._lock:
+            return self._store.merge(source, into)
+
+    def set_note(self, name: str, note: str) -> None:
+        """Replace a person's note.
+
+        Raises:
+            UnknownNameError: If there is no such person.
+        """
+        with self._lock:
+            self._store.set_note(name, note)
+
+    def vacuum(self) -> None:
+        """Give unused space back to the file system."""
+        with self._lock:
+            self._store.vacuum()
+
+    def prepare(self) -> None:
+        """Load, build or update the index now instead of at the first question."""
+        with self._lock:
+            self._searcher.refresh()
+
+    # --- the rest of the room ----------------------------------------------------------
+
+    def export(self, path: str | os.PathLike[str], *, chips: bool = True) -> TransferReport:
+        """Write everything into one portable file; see `limner.gallery.transfer`."""
+        from limner.gallery.transfer import export_gallery
+
+        with self._lock:
+            return export_gallery(self._store, Path(path), chips=chips)
+
+    def import_file(
+        self, path: str | os.PathLike[str], *, on_conflict: OnConflict = "refuse"
+    ) -> TransferReport:
+        """Add what a portable file holds; see `limner.gallery.transfer`."""
+        from limner.gallery.transfer import import_gallery
+
+        with self._lock:
+            return import_gallery(self._store, Path(path), on_conflict=on_conflict)
+
+    def calibrate(
+        self,
+        labelled: Mapping[str, Sequence[Embedding]] | None = None,
+        *,
+        false_match_rate: float = 1e-3,
+        fitted_on: str | None = None,
+    ) -> CalibrationReport:
+        """Fit tau and the pair head to labelled faces; see `limner.gallery.calibrate`."""
+        from limner.gallery.calibrate import calibrate_gallery
+
+        return calibrate_gallery(
+            self, labelled, false_match_rate=false_match_rate, fitted_on=fitted_on
+        )
+
+
+def _photo_refs(photo: Photo | Sequence[Photo], count: int) -> list[PhotoRef | None]:
+    given: list[Any]
+    if photo is None or isinstance(photo, PhotoRef | str):
+        given = [photo] * count
+    else:
+        given = list(photo)
+    if len(given) != count:
+        raise InputError(f"photo must be one, or one for each of {count} embeddings.")
+    return [PhotoRef(name=p) if isinstance(p, str) else p for p in given]
+
+
+def _encode_chips(chips: Sequence[ImageArray | None] | None, count: int) -> list[bytes | None]:
+    if chips is None:
+        return [None] * count
+    if len(chips) != count:
+        raise InputError(f"chips must be one for each of {count} embeddings, got {len(chips)}.")
+    from limner.gallery.chips import encode_chip
+
+    return [None if chip is None else encode_chip(chip) for chip in chips]

@@ -1,0 +1,90 @@
+"""People's names: any script, one spelling each.
+
+A name is kept as it was typed, trimmed and in Unicode's composed form (NFC). Two names
+that differ only in composition or in upper and lower case are one name, as in a folder
+of most desktop file systems.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+from limner.errors import InputError
+
+MAX_NAME = 200
+MAX_NOTE = 10_000
+
+# Overrides and isolates of the writing direction: they make a name look like another one.
+_DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_FORBIDDEN = frozenset(("Cc", "Cs", "Zl", "Zp"))
+
+
+def _shown(text: str) -> str:
+    short = text if len(text) <= 40 else text[:40] + "..."
+    return ascii(short)
+
+
+def normalise_name(name: str) -> str:
+    """Return a person's name as it is stored.
+
+    Args:
+        name: Any script; 1 to 200 characters after trimming.
+
+    Returns:
+        The trimmed name in NFC.
+
+    Raises:
+        InputError: If it is not text, empty, too long, or holds control characters.
+    """
+    if not isinstance(name, str):
+        raise InputError(f"a person's name must be text, got {type(name).__name__}.")
+    for character in name.strip():
+        if unicodedata.category(character) in _FORBIDDEN or character in _DIRECTION:
+            raise InputError(
+                f"a person's name must not hold control characters, got {_shown(character)} "
+                f"in {_shown(name)}."
+            )
+    trimmed = unicodedata.normalize("NFC", name.strip())
+    if not any(unicodedata.category(character)[0] in "LNPS" for character in trimmed):
+        raise InputError(f"a person's name must not be empty, got {_shown(name)}.")
+    if len(trimmed) > MAX_NAME:
+        raise InputError(
+            f"a person's name may have {MAX_NAME} characters, got {len(trimmed)}: {_shown(trimmed)}"
+        )
+    return trimmed
+
+
+def name_key(name: str) -> str:
+    """Return what two spellings of one name have in common.
+
+    Args:
+        name: A normalised name.
+
+    Returns:
+        The name without case distinctions, in NFC.
+    """
+    folded = unicodedata.normalize("NFD", name).casefold()
+    return unicodedata.normalize("NFC", folded)
+
+
+def normalise_note(note: str) -> str:
+    """Return a note as it is stored: text in NFC, line breaks and tabs allowed.
+
+    Args:
+        note: At most 10,000 characters; empty for none.
+
+    Returns:
+        The trimmed note.
+
+    Raises:
+        InputError: If it is not text, too long, or holds other control characters.
+    """
+    if not isinstance(note, str):
+        raise InputError(f"a note must be text, got {type(note).__name__}.")
+    trimmed = unicodedata.normalize("NFC", note.strip().replace("\r\n", "\n"))
+    for character in trimmed:
+        if unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t":
+            raise InputError(f"a note must not hold control characters, got {_shown(character)}.")
+    if len(trimmed) > MAX_NOTE:
+        raise InputError(f"a note may have {MAX_NOTE} characters, got {len(trimmed)}.")
+    return trimmed

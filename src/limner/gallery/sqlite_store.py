@@ -1,0 +1,399 @@
+"""The SQLite store: WAL journal, every commit on the disk before it is acknowledged."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from limner.errors import (
+    GalleryError,
+    InputError,
+    NameTakenError,
+)
+from limner.gallery.names import name_key, normalise_name, normalise_note
+from limner.gallery.opening import BUSY_TIMEOUT_S, create, now
+from limner.gallery.records import PhotoRef, same_box
+from limner.gallery.sqlite_read import VECTOR_DTYPE, SQLiteReader, stored_box
+from limner.gallery.store import (
+    Absorbed,
+    Added,
+    Incoming,
+    NewFace,
+    OnConflict,
+    embedder_mismatch,
+    unknown_person,
+)
+from limner.types import BoxXYXY, FloatArray
+
+_SCRUB_TIMEOUT_S = 2.0
+_LISTED = 5
+
+_INSERT_FACE = """INSERT INTO embeddings
+    (person_id, vector, photo, photo_digest, x0, y0, x1, y1, score, created)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+
+_Known = tuple[str | None, BoxXYXY | None, bytes]
+
+
+def _blob(vector: FloatArray) -> bytes:
+    return np.ascontiguousarray(vector, dtype=VECTOR_DTYPE).tobytes()
+
+
+class SQLiteStore(SQLiteReader):
+    """People and embeddings in one SQLite file. Not safe for several threads at once.
+
+    Args:
+        path: The file.
+        create_missing: Make an empty gallery where there is none.
+
+    Raises:
+        GalleryError: If it cannot be opened or made, or is not a gallery.
+    """
+
+    def __init__(self, path: Path, *, create_missing: bool = False) -> None:
+        if create_missing and not path.exists():
+            create(path)
+        super().__init__(path)
+
+    @contextlib.contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        """Run one transaction: all of it is on the disk afterwards, or none."""
+        if self.read_only:
+            raise GalleryError(
+                f"the gallery {self.path} is on a read-only disk or folder; nothing was changed."
+            )
+        connection = self._connection
+        with self._sentences():
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("UPDATE counts SET changes = changes + 1")
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            self._written = True
+
+    def set_meta(self, values: Mapping[str, str | None]) -> None:
+        """Change settings together; None removes one."""
+        with self._write() as connection:
+            for key, value in values.items():
+                if value is None:
+                    connection.execute("DELETE FROM meta WHERE key = ?", (key,))
+                else:
+                    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    # --- adding ------------------------------------------------------------------------
+
+    def _pin(self, embedder_id: str, dim: int) -> None:
+        """Check the embedder inside a transaction, or pin it if this is the first use."""
+        pinned = self.meta("embedder_id")
+        if pinned is None:
+            self._connection.executemany(
+                "INSERT INTO meta VALUES (?, ?)",
+                [("embedder_id", embedder_id), ("dim", str(dim))],
+            )
+        elif pinned != embedder_id:
+            raise embedder_mismatch(self.location, pinned, embedder_id)
+        elif self.meta("dim") != str(dim):
+            raise InputError(
+                f"the gallery {self.location} holds embeddings of width {self.meta('dim')}, "
+                f"got {dim}."
+            )
+
+    def _person(self, name: str, *, note: str = "", created: str | None = None) -> tuple[int, bool]:
+        """Return a person's id, and whether the person was made just now."""
+        key = name_key(name)
+        row = self._connection.execute("SELECT id FROM people WHERE key = ?", (key,)).fetchone()
+        if row is not None:
+            return int(row[0]), False
+        cursor = self._connection.execute(
+            "INSERT INTO people (name, key, note, created) VALUES (?, ?, ?, ?)",
+            (name, key, note, created or now()),
+        )
+        return int(cursor.lastrowid or 0), True
+
+    def _insert(self, person_id: int, face: NewFace, created: str) -> int:
+        photo = face.photo or PhotoRef(name="")
+        box = photo.box_xyxy or (None, None, None, None)
+        row = (person_id, _blob(face.vector), photo.name or None, photo.digest, *box, photo.score)
+        face_id = int(self._connection.execute(_INSERT_FACE, (*row, created)).lastrowid or 0)
+        if face.chip is not None:
+            self._connection.execute("INSERT INTO chips VALUES (?, ?)", (face_id, face.chip))
+        return face_id
+
+    def _holders(self, digest: str) -> list[tuple[int, str, BoxXYXY | None]]:
+        """Return who is enrolled from the photo of that digest, and which face of it."""
+        rows = self._connection.execute(
+            """SELECT p.id, p.name, e.x0, e.y0, e.x1, e.y1
+            FROM embeddings e JOIN people p ON p.id = e.person_id WHERE e.photo_digest = ?""",
+            (digest,),
+        ).fetchall()
+        return [(row[0], row[1], stored_box(row[2:6])) for row in rows]
+
+    def add(
+        self, name: str, faces: Sequence[NewFace], *, embedder_id: str, note: str | None = None
+    ) -> Added:
+        """Add faces to a person, who is made if need be.
+
+        A face whose photo this person is enrolled from already is skipped.
+
+        Raises:
+            InputError: If the name or the note cannot be stored.
+            EmbedderMismatch: If the gallery belongs to another embedder.
+            GalleryError: If it cannot be written.
+        """
+        name = normalise_name(name)
+        clean_note = None if note is None else normalise_note(note)
+        added: list[int] = []
+        skipped: list[str] = []
+        shared: list[tuple[str, str]] = []
+        with self._write() as connection:
+            self._pin(embedder_id, int(faces[0].vector.size))
+            person_id, created = self._person(name)
+            if clean_note is not None:
+                connection.execute(
+                    "UPDATE people SET note = ? WHERE id = ?", (clean_note, person_id)
+                )
+            holders = {
+                digest: self._holders(digest)
+                for digest in {f.photo.digest for f in faces if f.photo and f.photo.digest}
+            }
+            for face in faces:
+                photo = face.photo
+                known = holders.get(photo.digest or "", []) if photo else []
+                here = [h for h in known if photo and same_box(photo.box_xyxy, h[2])]
+                if photo and any(holder == person_id for holder, _, _ in here):
+                    skipped.append(photo.name)
+                    continue
+                if photo:
+                    shared += [(photo.name, other) for _, other, _ in here]
+                added.append(self._insert(person_id, face, now()))
+            stored, total = connection.execute(
+                """SELECT name, (SELECT count(*) FROM embeddings WHERE person_id = people.id)
+                FROM people WHERE id = ?""",
+                (person_id,),
+            ).fetchone()
+        return Added(stored, tuple(added), tuple(skipped), tuple(shared), total, created)
+
+    def _known(self, person_id: int) -> list[_Known]:
+        rows = self._connection.execute(
+            "SELECT photo_digest, x0, y0, x1, y1, vector FROM embeddings WHERE person_id = ?",
+            (person_id,),
+        ).fetchall()
+        return [(row[0], stored_box(row[1:5]), bytes(row[5])) for row in rows]
+
+    @staticmethod
+    def _is_known(face: NewFace, known: Sequence[_Known]) -> bool:
+        photo, blob = face.photo, _blob(face.vector)
+        for digest, box, vector in known:
+            if vector == blob:
+                return True
+            same_photo = photo is not None and photo.digest and digest == photo.digest
+            if same_photo and photo and same_box(photo.box_xyxy, box):
+                return True
+        return False
+
+    def absorb(
+        self, faces: Iterable[Incoming], *, embedder_id: str, on_conflict: OnConflict = "merge"
+    ) -> Absorbed:
+        """Add many faces of many people in one transaction.
+
+        Args:
+            faces: The faces; those that a person has already are skipped.
+            embedder_id: The embedder of all of them.
+            on_conflict: What to do with people who are in the gallery already.
+
+        Returns:
+            How many were added and skipped.
+
+        Raises:
+            NameTakenError: If `on_conflict` is ``refuse`` and somebody is there already.
+            EmbedderMismatch: If the gallery belongs to another embedder.
+            GalleryError: If it cannot be written.
+        """
+        people: dict[str, tuple[int, list[_Known] | None]] = {}
+        taken: list[str] = []
+        added = skipped = 0
+        with self._write():
+            for item in faces:
+                person = people.get(item.name)
+                if person is None:
+                    if not people:
+                        self._pin(embedder_id, int(item.face.vector.size))
+                    name, note = normalise_name(item.name), normalise_note(item.note)
+                    person_id, made = self._person(name, note=note, created=item.person_created)
+                    person = (person_id, None if made else self._known(person_id))
+                    people[item.name] = person
+                    if not made and on_conflict == "refuse":
+                        taken.append(name)
+                person_id, known = person
+                ours = known is not None and (
+                    on_conflict == "skip" or self._is_known(item.face, known)
+                )
+                if ours or taken:
+                    skipped += 1
+                    continue
+                self._insert(person_id, item.face, item.created or now())
+                added += 1
+            if taken:
+                raise _taken(self.location, taken)
+        return Absorbed(added, skipped)
+
+    # --- changing ----------------------------------------------------------------------
+
+    def remove(self, name: str) -> int:
+        """Delete a person, the embeddings and the chips; return how many embeddings.
+
+        Raises:
+            UnknownNameError: If there is no such person.
+        """
+        with self._write() as connection:
+            person = self.find(name)
+            if person is None:
+                raise unknown_person(self, name)
+            connection.execute("DELETE FROM embeddings WHERE person_id = ?", (person.id,))
+            connection.execute("DELETE FROM people WHERE id = ?", (person.id,))
+        return person.faces
+
+    def rename(self, old: str, new: str) -> str:
+        """Give a person another name; return it as stored.
+
+        Raises:
+            UnknownNameError: If there is no such person.
+            NameTakenError: If somebody else has the new name.
+        """
+        fresh = normalise_name(new)
+        with self._write() as connection:
+            person, other = self.find(old), self.find(fresh)
+            if person is None:
+                raise unknown_person(self, old)
+            if other is not None and other.id != person.id:
+                raise NameTakenError(
+                    f"somebody in the gallery {self.location} is called {other.name!r} already; "
+                    f"if both are one person, merge {person.name!r} into {other.name!r}."
+                )
+            connection.execute(
+                "UPDATE people SET name = ?, key = ? WHERE id = ?",
+                (fresh, name_key(fresh), person.id),
+            )
+        return fresh
+
+    def merge(self, source: str, into: str) -> int:
+        """Move one person's embeddings to another; return how many the other has now.
+
+        The other's note stays; where it is empty, the first one's is taken.
+
+        Raises:
+            UnknownNameError: If one of them does not exist.
+            InputError: If both are the same person.
+        """
+        with self._write() as connection:
+            first, second = self.find(source), self.find(into)
+            if first is None or second is None:
+                raise unknown_person(self, source if first is None else into)
+            if first.id == second.id:
+                raise InputError(f"{first.name!r} cannot be merged into itself.")
+            connection.execute(
+                "UPDATE embeddings SET person_id = ? WHERE person_id = ?", (second.id, first.id)
+            )
+            if first.note and not second.note:
+                connection.execute(
+                    "UPDATE people SET note = ? WHERE id = ?", (first.note, second.id)
+                )
+            connection.execute("DELETE FROM people WHERE id = ?", (first.id,))
+        return first.faces + second.faces
+
+    def set_note(self, name: str, note: str) -> None:
+        """Replace a person's note.
+
+        Raises:
+            UnknownNameError: If there is no such person.
+            InputError: If the note cannot be stored.
+        """
+        clean = normalise_note(note)
+        with self._write() as connection:
+            person = self.find(name)
+            if person is None:
+                raise unknown_person(self, name)
+            connection.execute("UPDATE people SET note = ? WHERE id = ?", (clean, person.id))
+
+    def replace_vectors(
+        self, vectors: Mapping[int, FloatArray], *, embedder_id: str, changes: int
+    ) -> None:
+        """Replace every embedding and pin another embedder; faces without one are dropped.
+
+        Args:
+            vectors: Embedding id -> shape (D,).
+            embedder_id: The embedder of all of them.
+            changes: `State.changes` at the time when the work began.
+
+        Raises:
+            GalleryError: If somebody has changed the gallery since.
+        """
+        dim = next(iter(vectors.values())).size if vectors else None
+        with self._write() as connection:
+            if connection.execute("SELECT changes FROM counts").fetchone()[0] != changes:
+                raise GalleryError(
+                    f"somebody else changed the gallery {self.location} in the meantime; "
+                    "nothing was changed. Run the re-embedding again."
+                )
+            stored = [row[0] for row in connection.execute("SELECT id FROM embeddings").fetchall()]
+            gone = [(face,) for face in stored if face not in vectors]
+            connection.executemany("DELETE FROM embeddings WHERE id = ?", gone)
+            connection.execute(
+                "DELETE FROM people WHERE id NOT IN (SELECT person_id FROM embeddings)"
+            )
+            connection.executemany(
+                "UPDATE embeddings SET vector = ? WHERE id = ?",
+                ((_blob(vector), face) for face, vector in vectors.items()),
+            )
+            connection.execute(
+                "DELETE FROM meta WHERE key IN ('calibration', 'calibration_report')"
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+                [("embedder_id", embedder_id), ("epoch", secrets.token_hex(8))]
+                + ([("dim", str(dim))] if dim else []),
+            )
+
+    # --- housekeeping ------------------------------------------------------------------
+
+    def scrub(self) -> bool:
+        """Fold the log into the file and empty it, so that nothing deleted stays in it.
+
+        Returns:
+            False if another process was reading; then the log is emptied later.
+        """
+        with self._sentences():
+            self._connection.execute(f"PRAGMA busy_timeout = {int(_SCRUB_TIMEOUT_S * 1000)}")
+            try:
+                row = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                self._connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
+        return not row[0]
+
+    def vacuum(self) -> None:
+        """Give unused space back to the file system."""
+        if self.read_only:
+            raise GalleryError(
+                f"the gallery {self.path} is on a read-only disk or folder; nothing was changed."
+            )
+        with self._sentences():
+            self._connection.execute("VACUUM")
+        self.scrub()
+
+
+def _taken(location: str, names: Sequence[str]) -> NameTakenError:
+    listed = ", ".join(map(repr, names[:_LISTED]))
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return NameTakenError(
+        f"{listed}{more} are in the gallery {location} already; nothing was imported. "
+        "Say whether to merge them (on_conflict='merge') or to leave them as they are ('skip')."
+    )

@@ -1,0 +1,259 @@
+"""What a gallery needs of a database: `Store`. SQLite is the first one that has it.
+
+A store keeps people and their embeddings and is the only truth; an index of it may be
+lost at any moment. Every method that writes is one transaction: when it returns, the
+change is on the disk; when it raises, nothing has changed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limner.errors import EmbedderMismatch, UnknownNameError
+from limner.gallery.records import Person, PhotoRef
+from limner.types import BoxXYXY, FloatArray
+
+Ids = NDArray[np.int64]
+OnConflict = Literal["refuse", "merge", "skip"]
+
+
+@dataclass(frozen=True, eq=False)
+class NewFace:
+    """An embedding on its way into the store.
+
+    Attributes:
+        vector: Shape (D,), float32, unit length.
+        photo: Where it came from.
+        chip: A PNG of the face with a margin, if it is to be kept.
+    """
+
+    vector: FloatArray
+    photo: PhotoRef | None = None
+    chip: bytes | None = None
+
+
+@dataclass(frozen=True)
+class PersonRow:
+    """A person as the store knows them."""
+
+    id: int
+    name: str
+    note: str
+    faces: int
+
+
+@dataclass(frozen=True, eq=False)
+class FaceRow:
+    """A stored face with everything but its chip."""
+
+    id: int
+    person: str
+    vector: FloatArray
+    photo: str | None
+    digest: str | None
+    box_xyxy: BoxXYXY | None
+    score: float | None
+    created: str
+    has_chip: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A stored embedding, its owner and its vector, as needed to rank it."""
+
+    id: int
+    person_id: int
+    name: str
+    vector: FloatArray
+
+
+@dataclass(frozen=True)
+class State:
+    """A snapshot of the figures that tell whether an index is up to date.
+
+    Attributes:
+        people: How many people.
+        faces: How many embeddings.
+        changes: Grows with every transaction that writes.
+        last_face: The largest embedding id that was ever given.
+        last_removal: The largest sequence number in the log of removals.
+        epoch: Changes when every vector is replaced (re-embedding): old indexes are void.
+        embedder_id: The pinned embedder; None before the first enrolment.
+        dim: Width of the embeddings; None before the first enrolment.
+    """
+
+    people: int
+    faces: int
+    changes: int
+    last_face: int
+    last_removal: int
+    epoch: str
+    embedder_id: str | None
+    dim: int | None
+
+
+@dataclass(frozen=True)
+class Added:
+    """What one enrolment changed.
+
+    Attributes:
+        person: The name as stored.
+        added: Ids of the new embeddings.
+        skipped: Photos that this person has already.
+        shared: (photo, other person) where the same face of the same photo is enrolled.
+        total: How many embeddings the person has now.
+        created: Whether the person is new.
+    """
+
+    person: str
+    added: tuple[int, ...]
+    skipped: tuple[str, ...]
+    shared: tuple[tuple[str, str], ...]
+    total: int
+    created: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Incoming:
+    """A face that comes with its owner, from a portable file or a bulk load.
+
+    Attributes:
+        name: The person's name.
+        face: The embedding.
+        note: The person's note; used if the person is new or has none.
+        person_created: When the person was enrolled first; None for now.
+        created: When the face was enrolled; None for now.
+    """
+
+    name: str
+    face: NewFace
+    note: str = ""
+    person_created: str | None = None
+    created: str | None = None
+
+
+@dataclass(frozen=True)
+class Absorbed:
+    """What a bulk load changed."""
+
+    added: int
+    skipped: int
+
+
+class Store(Protocol):
+    """People and embeddings on durable storage."""
+
+    @property
+    def location(self) -> str:
+        """Where it is, for messages."""
+
+    @property
+    def read_only(self) -> bool:
+        """Whether writes are refused."""
+
+    def has_changed(self) -> bool:
+        """Tell cheaply whether anything may have been written since the last call."""
+
+    def state(self) -> State:
+        """Return the current snapshot of figures."""
+
+    def meta(self, key: str) -> str | None:
+        """Return one setting."""
+
+    def set_meta(self, values: Mapping[str, str | None]) -> None:
+        """Change settings together; None removes one."""
+
+    def find(self, name: str) -> PersonRow | None:
+        """Return the person of that name, whatever its case."""
+
+    def people(self) -> list[Person]:
+        """Return everybody, sorted by name."""
+
+    def similar_names(self, name: str) -> list[str]:
+        """Return a few names that look like `name`, for messages."""
+
+    def add(
+        self, name: str, faces: Sequence[NewFace], *, embedder_id: str, note: str | None
+    ) -> Added:
+        """Add faces to a person, who is made if need be; pins the embedder on first use."""
+
+    def absorb(
+        self, faces: Iterable[Incoming], *, embedder_id: str, on_conflict: OnConflict
+    ) -> Absorbed:
+        """Add many faces of many people in one transaction."""
+
+    def vectors_of(self, person_id: int) -> FloatArray:
+        """Return a person's embeddings, shape (N, D)."""
+
+    def digests_of(self, name: str) -> frozenset[str]:
+        """Return the digests of a person's photos."""
+
+    def candidates(self, ids: Sequence[int]) -> list[Candidate]:
+        """Return those of the embeddings that still exist."""
+
+    def vectors_after(self, last_face: int, *, batch: int) -> Iterator[tuple[Ids, FloatArray]]:
+        """Return the embeddings with larger ids, in batches, in the order of their ids."""
+
+    def sample(self, count: int) -> FloatArray:
+        """Return about `count` embeddings, spread over the whole store."""
+
+    def removed_after(self, seq: int) -> tuple[Ids, int]:
+        """Return the ids removed since, and the newest sequence number."""
+
+    def faces(self) -> Iterator[FaceRow]:
+        """Return every face in the order of enrolment."""
+
+    def chip(self, face_id: int) -> bytes | None:
+        """Return a face's kept chip as PNG."""
+
+    def chips(self) -> int:
+        """Return how many chips are kept."""
+
+    def remove(self, name: str) -> int | None:
+        """Delete a person and everything of theirs; None if there is no such person."""
+
+    def rename(self, old: str, new: str) -> str:
+        """Give a person another name."""
+
+    def merge(self, source: str, into: str) -> int:
+        """Move the embeddings of one person to another and delete the first."""
+
+    def set_note(self, name: str, note: str) -> None:
+        """Replace a person's note."""
+
+    def replace_vectors(
+        self, vectors: Mapping[int, FloatArray], *, embedder_id: str, changes: int
+    ) -> None:
+        """Replace every embedding, drop the rest, and pin another embedder."""
+
+    def scrub(self) -> bool:
+        """Remove what was deleted from logs as well; False if somebody was reading."""
+
+    def vacuum(self) -> None:
+        """Give unused space back to the file system."""
+
+    def close(self) -> None:
+        """Release the database."""
+
+
+def embedder_mismatch(location: str, pinned: str, given: str) -> EmbedderMismatch:
+    """Return the error of an embedding that does not belong into a gallery."""
+    name = re.split(r"-[0-9a-f]{8,}", given, maxsplit=1)[0]
+    return EmbedderMismatch(
+        f"the gallery {location} holds embeddings of {pinned}, got one of {given}; "
+        f"use that embedder, or change the gallery with "
+        f"`limner gallery re-embed --gallery {location} --embedder {name}`."
+    )
+
+
+def unknown_person(store: Store, name: str) -> UnknownNameError:
+    """Return the error of a name that nobody in a gallery has."""
+    close = store.similar_names(name)
+    hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else "."
+    return UnknownNameError(f"nobody in the gallery {store.location} is called {name!r}{hint}")
