@@ -22,7 +22,7 @@ def kinds_of(spec: ModelSpec) -> tuple[str, ...]:
     """Return the kinds of file that a model has: of `onnx` and `safetensors`."""
     if spec.converter == "composite":
         return ()
-    return ("onnx",) if spec.converter == "as_is" else ("onnx", "safetensors")
+    return ("onnx",) if spec.converter in ("as_is", "any_size") else ("onnx", "safetensors")
 
 
 def path_of(spec: ModelSpec, kind: str, folder: Path) -> Path:
@@ -42,6 +42,9 @@ def convert(spec: ModelSpec, folder: Path) -> None:
     """
     if spec.converter in ("as_is", "composite"):
         return
+    if spec.converter == "any_size":
+        write_whole(path_of(spec, "onnx", folder), any_size_bytes(folder / spec.file))
+        return
     from safetensors.torch import save
 
     from limner.weights.write_onnx import onnx_bytes
@@ -55,6 +58,28 @@ def convert(spec: ModelSpec, folder: Path) -> None:
     metadata = {"model": spec.name, "original_sha256": spec.sha256}
     write_whole(path_of(spec, "safetensors", folder), save(state, metadata))
     write_whole(path_of(spec, "onnx", folder), onnx)
+
+
+def any_size_bytes(original: Path) -> bytes:
+    """Return an ONNX graph of a fixed input (1, 3, H, W) with height and width set free.
+
+    Raises:
+        WeightsError: If the file is not such a graph.
+    """
+    import onnx
+
+    try:
+        model = onnx.load(str(original))
+        (image,) = model.graph.input
+        for axis, name in ((2, "height"), (3, "width")):
+            image.type.tensor_type.shape.dim[axis].dim_param = name
+        for output in model.graph.output:
+            output.type.tensor_type.shape.dim[1].dim_param = f"cells_{output.name}"
+        del model.graph.value_info[:]
+        onnx.checker.check_model(model)
+    except Exception as error:
+        raise WeightsError(f"{original} cannot be converted: {error}.") from error
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def read_state(spec: ModelSpec, original: Path) -> dict[str, Tensor]:

@@ -40,12 +40,12 @@ def read_facenet(path: Path) -> dict[str, Tensor]:
 
     from limner.nets.inception_resnet import InceptionResNetV1
 
-    with torch.device("meta"):
-        wanted = InceptionResNetV1().state_dict()
     state: dict[str, Tensor] = {}
     try:
         with h5py.File(path, "r") as file:
             root = file["model_weights"]
+            with torch.device("meta"):
+                wanted = InceptionResNetV1().state_dict()
             layers = {str(name).lower(): str(name) for name in root}
             for key, tensor in wanted.items():
                 if key.endswith("num_batches_tracked"):

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 from limner.errors import UnknownNameError, WeightsError
 
 Task = Literal["detector", "embedder"]
-Converter = Literal["as_is", "facenet", "dlib", "composite"]
+Converter = Literal["as_is", "any_size", "facenet", "dlib", "composite"]
 Input = Literal["uint8_nhwc_rgb", "float32_nchw"]
 Colour = Literal["rgb", "bgr"]
 NormalisationKind = Literal["none", "standardise", "fixed"]
@@ -88,7 +88,9 @@ class ModelSpec:
         title: One line for people.
         task: `detector` or `embedder`.
         architecture: The network in words.
-        converter: How the original file becomes what inference reads.
+        converter: How the original file becomes what inference reads: `as_is`, `any_size`
+            (an ONNX graph whose fixed height and width are set free), by a reader of its own,
+            or `composite` for a model made of others.
         licence: Of the weights.
         training_data: What the weights learnt from.
         paper: Where the network is described.

@@ -114,7 +114,8 @@ def load(
         name: A name from the registry.
         progress: Told (label, bytes so far, bytes in all or None) during long work.
         offline: Use the cache only.
-        kinds: Check only these of the model's kinds of file; None for all of them.
+        kinds: Check only these of the model's kinds of file, which saves reading the others;
+            None for all of them. `torch_module` checks what it needs itself.
         thorough: Check, and if need be fetch again, the original file too, which inference
             does not read.
 
@@ -303,9 +304,10 @@ def torch_module(loaded: Loaded) -> Preprocess:
     Raises:
         WeightsError: If the model has no torch module, or the file does not fit it.
     """
-    path = loaded.files.get("safetensors")
-    if path is None:
+    if "safetensors" not in loaded.files:
         raise WeightsError(f"{loaded.spec.name} has no torch module; use its ONNX file.")
+    # `loaded` may come from a call that looked at the ONNX file alone.
+    path = ensure(loaded.spec, kinds=("safetensors",)).files["safetensors"]
     from safetensors.torch import load_file
 
     try:

@@ -74,14 +74,25 @@ def _convolution(g: _Graph, m: nn.Module, x: str, out: str) -> str:
 
 def _max_pool(g: _Graph, m: nn.Module, x: str, out: str) -> str:
     assert isinstance(m, nn.MaxPool2d)
+    if m.padding != 0 or m.dilation != 1 or m.ceil_mode or m.return_indices:
+        raise WeightsError(f"Cannot write {m} as ONNX: plain pools without padding only.")
     return g.add("MaxPool", [x], out, kernel_shape=_pair(m.kernel_size), strides=_pair(m.stride))
 
 
 def _average_pool(g: _Graph, m: nn.Module, x: str, out: str) -> str:
     assert isinstance(m, nn.AvgPool2d)
+    if m.padding != 0 or m.ceil_mode or m.divisor_override is not None:
+        raise WeightsError(f"Cannot write {m} as ONNX: plain pools without padding only.")
     return g.add(
         "AveragePool", [x], out, kernel_shape=_pair(m.kernel_size), strides=_pair(m.stride)
     )
+
+
+def _global_average(g: _Graph, m: nn.Module, x: str, out: str) -> str:
+    assert isinstance(m, nn.AdaptiveAvgPool2d)
+    if m.output_size not in (1, (1, 1)):
+        raise WeightsError(f"Cannot write {m} as ONNX: one value per channel only.")
+    return g.add("GlobalAveragePool", [x], out)
 
 
 def _linear(g: _Graph, m: nn.Module, x: str, out: str) -> str:
@@ -124,7 +135,7 @@ _MODULES: dict[type[nn.Module], Callable[[_Graph, Any, str, str], str]] = {
     nn.MaxPool2d: _max_pool,
     nn.AvgPool2d: _average_pool,
     nn.ReLU: lambda g, m, x, out: g.add("Relu", [x], out),
-    nn.AdaptiveAvgPool2d: lambda g, m, x, out: g.add("GlobalAveragePool", [x], out),
+    nn.AdaptiveAvgPool2d: _global_average,
     nn.Flatten: lambda g, m, x, out: g.add("Flatten", [x], out, axis=1),
     nn.Identity: lambda g, m, x, out: x,
     nn.Dropout: lambda g, m, x, out: x,  # inference only

