@@ -22,7 +22,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two portraits, views of them, strangers, and a photo of both."""
     folder = tmp_path_factory.mktemp("photos")
     collins = Image.fromarray(skimage.data.astronaut())
-    hopper = Image.open(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
+    with Image.open(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)) as own:
+        hopper = own.convert("RGB")
     collins.save(folder / "collins.png")
     hopper.save(folder / "hopper.jpg")
     collins.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / "collins-mirrored.jpg")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,9 +17,7 @@ from limner.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from limner.faces import FaceAnalyzer
-    from limner.similarity import PairHead
-    from limner.types import Face
+    from limner.types import Embedding, Face, Pair, Verdict
 
 PhotosArgument = Annotated[
     list[str], typer.Argument(metavar="PHOTO...", help="Photos, or folders of photos.")
@@ -91,59 +89,44 @@ def compare(
     work.check_draw_target(draw, [a])
     analyzer = work.make_analyzer(find, model)
     faces = [work.one_face(analyzer, p, box=box, largest=largest) for p, box in wanted]
-    answer = _judge(analyzer, faces[0], faces[1], threshold)
-    same = answer["verdict"] == "same"
+    pair = _judge(*(work.embedding_of(face) for face in faces), threshold=threshold)
     if draw is not None:
-        _draw_pair(draw, [a, b], faces, answer)
+        _draw_pair(draw, [a, b], faces, pair)
     if json:
-        output.emit_json(answer)
-    probability = answer["probability"]
-    output.say(
-        f"{answer['verdict']}: distance {answer['distance']:.3f}, "
-        f"threshold {answer['threshold']:.3f}, "
-        + ("not calibrated" if probability is None else f"probability {work.percent(probability)}")
-    )
-    raise typer.Exit(output.OK if same else output.NO)
+        output.emit_json({**pair.to_json(), "embedder": analyzer.embedder_id})
+    output.say(work.pair_sentence(pair))
+    raise typer.Exit(output.OK if pair.verdict == "same" else output.NO)
 
 
-def _judge(analyzer: FaceAnalyzer, a: Face, b: Face, threshold: float | None) -> dict[str, Any]:
-    """Return the JSON answer; the probability is None for an embedder without calibration."""
+def _judge(a: Embedding, b: Embedding, *, threshold: float | None) -> Pair:
+    """Judge two embeddings; the probability is None for an embedder without calibration."""
     from limner.errors import InputError
     from limner.similarity import shipped, squared_l2
+    from limner.types import Pair
 
-    if a.embedding is None or b.embedding is None:
-        raise InputError("the faces carry no embeddings to compare.")
-    left, right = a.embedding.vector, b.embedding.vector
-    embedder = a.embedding.embedder_id
-    calibration = shipped(embedder)
+    calibration = shipped(a.embedder_id)
     if calibration is not None:
-        head: PairHead = calibration.head
-        return {**head.judge(left, right, threshold=threshold).to_json(), "embedder": embedder}
+        return calibration.head.judge(a.vector, b.vector, threshold=threshold)
     if threshold is None:
         raise InputError(
-            f"embedder {embedder} has no calibration, so no threshold is known for it; give one "
-            "with --threshold (squared distance of unit vectors, 0 to 4), or calibrate a gallery: "
+            f"no threshold is known for embedder {a.embedder_id}: give one with --threshold "
+            "(squared distance of unit vectors, 0 to 4), or enrol people and fit one with "
             "limner gallery calibrate."
         )
-    distance = float(squared_l2(left[None], right[None])[0])
-    return {
-        "verdict": "same" if distance <= threshold else "different",
-        "distance": distance,
-        "threshold": threshold,
-        "probability": None,
-        "embedder": embedder,
-    }
+    distance = float(squared_l2(a.vector[None], b.vector[None])[0])
+    verdict: Verdict = "same" if distance <= threshold else "different"
+    return Pair(distance=distance, threshold=threshold, probability=None, verdict=verdict)
 
 
-def _draw_pair(draw: str, photos: list[str], faces: list[Face], answer: dict[str, Any]) -> None:
+def _draw_pair(draw: str, photos: list[str], faces: list[Face], pair: Pair) -> None:
     """Draw both photos side by side, with the verdict on the two faces."""
     from limner import images
     from limner.cli.draw import Mark, MarkKind, draw_side_by_side
 
-    kind: MarkKind = "recognised" if answer["verdict"] == "same" else "not_recognised"
-    detail = f"distance {answer['distance']:.2f}, threshold {answer['threshold']:.2f}"
+    kind: MarkKind = "recognised" if pair.verdict == "same" else "not_recognised"
+    detail = f"distance {pair.distance:.2f}, threshold {pair.threshold:.2f}"
     pictures = [images.read(photo) for photo in photos]
-    marks = [Mark(face.box_xyxy, answer["verdict"], detail, kind) for face in faces]
+    marks = [Mark(face.box_xyxy, pair.verdict, detail, kind) for face in faces]
     images.write(draw, draw_side_by_side(pictures, marks))
     output.note(f"drawn: {draw}")
 

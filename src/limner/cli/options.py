@@ -59,11 +59,13 @@ class ModelOptions:
     """Which embedder runs, and where."""
 
     embedder: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--embedder", metavar="NAME|PATH.onnx", help="facenet, dlib, duo, or an ONNX file."
+            "--embedder",
+            metavar="NAME|PATH.onnx",
+            help="facenet, dlib, duo, or an ONNX file. Default: the gallery's own, else facenet.",
         ),
-    ] = "facenet"
+    ] = None
     device: Annotated[
         str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
     ] = "auto"

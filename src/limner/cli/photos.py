@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from limner.cli.draw import Mark
     from limner.faces import FaceAnalyzer
     from limner.faces.analyzer import Pick
-    from limner.types import BoxXYXY, Face
+    from limner.types import BoxXYXY, Embedding, Face, Pair
     from limner.weights import OnnxOptions
 
 DETECTOR = "yunet"
+EMBEDDER = "facenet"
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,11 @@ def onnx_options(model: ModelOptions) -> OnnxOptions | None:
     given = {name: value for name, value in given.items() if value is not None}
     if not given:
         return None
-    if not model.embedder.endswith(".onnx"):
+    embedder = model.embedder or EMBEDDER
+    if not embedder.endswith(".onnx"):
         raise InputError(
             f"--embedder-size, -mean, -std and -colour describe an .onnx file; "
-            f"{model.embedder!r} brings its own."
+            f"{embedder!r} brings its own."
         )
     from limner.weights import OnnxOptions
 
@@ -127,17 +129,19 @@ def make_analyzer(
     from limner import weights
     from limner.faces import FaceAnalyzer
 
-    needed = [DETECTOR]
-    if embed and model is not None and model.embedder in weights.names():
-        needed.append(model.embedder)
+    embedder = None if model is None or not embed else model.embedder or EMBEDDER
+    options = None if model is None or not embed else onnx_options(model)
+    needed = [DETECTOR] + ([embedder] if embedder in weights.names() else [])
     for name in needed:
         with output.fetch_progress() as progress:
             weights.load(name, progress=progress)
-    chosen: dict[str, Any] = {"min_size": find.min_size, "min_score": find.min_score}
-    if model is None or not embed:
-        return FaceAnalyzer(DETECTOR, None, **chosen)
     return FaceAnalyzer(
-        DETECTOR, model.embedder, device=model.device, options=onnx_options(model), **chosen
+        DETECTOR,
+        embedder,
+        device="auto" if model is None else model.device,
+        options=options,
+        min_size=find.min_size,
+        min_score=find.min_score,
     )
 
 
@@ -182,6 +186,25 @@ def one_face(
     return choose(analyzer.analyze(photo), pick=pick, photo=photo)[0]
 
 
+def embedding_of(face: Face) -> Embedding:
+    """Return a face's embedding.
+
+    Raises:
+        InputError: If it has none.
+    """
+    if face.embedding is None:
+        raise InputError("a face without an embedding cannot be compared.")
+    return face.embedding
+
+
+def pair_sentence(pair: Pair) -> str:
+    """Return verdict, distance, threshold and probability as one line."""
+    likely = (
+        "not calibrated" if pair.probability is None else f"probability {percent(pair.probability)}"
+    )
+    return f"{pair.verdict}: distance {pair.distance:.3f}, threshold {pair.threshold:.3f}, {likely}"
+
+
 def percent(probability: float) -> str:
     """Return a probability in per cent, without ever claiming certainty."""
     if probability > 0.9999:
@@ -210,7 +233,7 @@ def save_embeddings(
     """
     import numpy as np
 
-    vectors = [face.embedding.vector for _, face in rows if face.embedding is not None]
+    vectors = [embedding_of(face).vector for _, face in rows]
     arrays: dict[str, Any] = {
         "embeddings": np.asarray(vectors, np.float32).reshape(len(vectors), dim),
         "photos": np.asarray([photo for photo, _ in rows], np.str_),

@@ -1,0 +1,76 @@
+"""An open gallery with the embedder that it was made with."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from limner.cli.options import FindOptions, ModelOptions
+
+if TYPE_CHECKING:
+    from limner.faces import FaceAnalyzer
+    from limner.gallery import Gallery
+
+
+@dataclass(frozen=True)
+class OpenGallery:
+    """A gallery, and how to make the analyzer that fits it."""
+
+    gallery: Gallery
+
+    def person(self, name: str) -> str:
+        """Return a person's name as stored, before any photo is read.
+
+        Raises:
+            UnknownNameError: If there is no such person.
+        """
+        from limner.gallery.store import unknown_person
+
+        with self.gallery.locked() as store:
+            found = store.find(name)
+            if found is None:
+                raise unknown_person(store, name)
+            return found.name
+
+    def analyzer(self, find: FindOptions, model: ModelOptions) -> FaceAnalyzer:
+        """Build the analyzer: the embedder that was asked for, else the gallery's own.
+
+        Raises:
+            EmbedderMismatch: If the gallery belongs to another embedder.
+        """
+        from limner.cli.photos import make_analyzer
+        from limner.gallery.store import embedder_mismatch
+
+        pinned = self.gallery.embedder_id
+        if model.embedder is None:
+            model = replace(model, embedder=_name_of(pinned))
+        analyzer = make_analyzer(find, model)
+        if pinned is not None and analyzer.embedder_id != pinned:
+            raise embedder_mismatch(self.gallery.location, pinned, analyzer.embedder_id)
+        return analyzer
+
+
+def _name_of(embedder_id: str | None) -> str | None:
+    """Return the registry's name for an embedder id; None if it is none of the registry's."""
+    from limner import weights
+
+    for name in weights.names():
+        spec = weights.spec(name)
+        if spec.task == "embedder" and spec.embedder_id == embedder_id:
+            return name
+    return None
+
+
+@contextlib.contextmanager
+def open_gallery(location: str | None, *, create: bool = False) -> Iterator[OpenGallery]:
+    """Open the gallery that the options name, and close it again.
+
+    Raises:
+        GalleryError: If there is none, or it cannot be opened.
+    """
+    from limner.gallery import Gallery
+
+    with Gallery.open(location, create=create) as gallery:
+        yield OpenGallery(gallery)

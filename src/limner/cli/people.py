@@ -1,0 +1,247 @@
+"""Commands about people: enrol them, ask who is who, keep their names in order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from limner.cli import output
+from limner.cli.options import (
+    DrawOption,
+    FindOptions,
+    GalleryOption,
+    JsonOption,
+    ModelOptions,
+    PickOptions,
+    ThresholdOption,
+    grouped,
+)
+
+if TYPE_CHECKING:
+    from limner.cli.draw import Mark
+    from limner.cli.photos import PhotoResult
+    from limner.types import Face, Match
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A person's name, any script.")]
+PhotoArgument = Annotated[str, typer.Argument(metavar="PHOTO", help="A photo.")]
+PhotosArgument = Annotated[
+    list[str], typer.Argument(metavar="PHOTO...", help="Photos, or folders of photos.")
+]
+
+
+@grouped
+def verify(
+    name: NameArgument,
+    photo: PhotoArgument,
+    *,
+    threshold: ThresholdOption = None,
+    draw: DrawOption = None,
+    gallery: GalleryOption = None,
+    pick: PickOptions,
+    model: ModelOptions,
+    find: FindOptions,
+    json: JsonOption = False,
+) -> None:
+    """Tell whether a photo shows a certain person. Status 0: same, 1: different."""
+    from limner.cli import photos as work
+    from limner.cli.draw import Mark
+    from limner.cli.galleries import open_gallery
+
+    box = work.parse_box(pick.box)
+    work.check_draw_target(draw, [photo])
+    with open_gallery(gallery) as people:
+        people.person(name)
+        analyzer = people.analyzer(find, model)
+        face = work.one_face(analyzer, photo, box=box, largest=pick.largest)
+        pair = people.gallery.verify(name, work.embedding_of(face), threshold=threshold)
+    same = pair.verdict == "same"
+    if draw is not None:
+        title, kind = (name, "recognised") if same else (f"not {name}", "not_recognised")
+        mark = Mark(face.box_xyxy, title, f"distance {pair.distance:.2f}", kind)  # type: ignore[arg-type]
+        work.draw_photos(draw, [(photo, [mark])])
+    if json:
+        output.emit_json({**pair.to_json(), "person": name, "embedder": analyzer.embedder_id})
+    output.say(work.pair_sentence(pair))
+    raise typer.Exit(output.OK if same else output.NO)
+
+
+@grouped
+def identify(
+    photos: PhotosArgument,
+    *,
+    threshold: ThresholdOption = None,
+    draw: DrawOption = None,
+    gallery: GalleryOption = None,
+    model: ModelOptions,
+    find: FindOptions,
+    json: JsonOption = False,
+) -> None:
+    """Tell who is in photos, face by face. Status 0: somebody is recognised, 1: nobody is."""
+    from limner.cli import photos as work
+    from limner.cli.galleries import open_gallery
+
+    work.check_draw_target(draw, photos)
+    with open_gallery(gallery) as people:
+        analyzer = people.analyzer(find, model)
+        results = work.analyze_all(analyzer, photos, embed=True)
+        flat = [work.embedding_of(face) for result in results for face in result.faces or ()]
+        answers = iter(people.gallery.identify(flat, threshold=threshold))
+    matches = [[(face, next(answers)) for face in result.faces or ()] for result in results]
+    if draw is not None:
+        marked = [
+            (result.photo, [_mark(face, match) for face, match in found])
+            for result, found in zip(results, matches, strict=True)
+            if result.faces is not None
+        ]
+        work.draw_photos(draw, marked)
+    if json:
+        work.emit_photos(photos, results, lambda i: [_match_json(f, m) for f, m in matches[i]])
+    else:
+        _print_matches(results, matches)
+    known = sum(match.person is not None for found in matches for _, match in found)
+    output.say(f"{work.summary(results)}; {known} recognised.")
+    raise typer.Exit(output.OK if known else output.NO)
+
+
+def _match_json(face: Face, match: Match) -> dict[str, Any]:
+    plain = face.to_json()
+    return {"box_xyxy": plain["box_xyxy"], "score": plain["score"], **match.to_json()}
+
+
+def _mark(face: Face, match: Match) -> Mark:
+    from limner.cli.draw import Mark
+
+    detail = "" if match.distance is None else f"distance {match.distance:.2f}"
+    if match.person is None:
+        return Mark(face.box_xyxy, "not recognised", detail, "not_recognised")
+    return Mark(face.box_xyxy, match.person, detail, "recognised")
+
+
+def _print_matches(results: list[PhotoResult], matches: list[list[tuple[Face, Match]]]) -> None:
+    from limner.cli.photos import percent
+
+    rows = [
+        [
+            result.photo if number == 1 else "",
+            number,
+            match.person or "not recognised",
+            None if match.distance is None else f"{match.distance:.3f}",
+            f"{match.threshold:.3f}",
+            None if match.probability is None else percent(match.probability),
+        ]
+        for result, found in zip(results, matches, strict=True)
+        for number, (_, match) in enumerate(found, start=1)
+    ]
+    if rows:
+        columns = ["photo", "face", "person", "distance", "threshold", "probability"]
+        output.print_table(columns, rows, right=["face", *columns[3:]])
+
+
+@grouped
+def lookalike(
+    photo: PhotoArgument,
+    *,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many people to list.")] = 5,
+    gallery: GalleryOption = None,
+    pick: PickOptions,
+    model: ModelOptions,
+    find: FindOptions,
+    json: JsonOption = False,
+) -> None:
+    """List the people who look most like the face in a photo; no verdict."""
+    from limner.cli import photos as work
+    from limner.cli.galleries import open_gallery
+
+    box = work.parse_box(pick.box)
+    with open_gallery(gallery) as people:
+        analyzer = people.analyzer(find, model)
+        face = work.one_face(analyzer, photo, box=box, largest=pick.largest)
+        ranked = people.gallery.lookalike(work.embedding_of(face), top=top)
+    if json:
+        plain = face.to_json()
+        output.emit_json(
+            {
+                "face": {"box_xyxy": plain["box_xyxy"], "score": plain["score"]},
+                "lookalikes": [one.to_json() for one in ranked],
+            }
+        )
+    rows = [
+        [
+            rank,
+            one.person,
+            f"{one.distance:.3f}",
+            None if one.probability is None else work.percent(one.probability),
+        ]
+        for rank, one in enumerate(ranked, start=1)
+    ]
+    if rows:
+        columns = ["rank", "person", "distance", "probability"]
+        output.print_table(columns, rows, right=["rank", "distance", "probability"])
+    else:
+        output.say("The gallery is empty.")
+
+
+def people(*, gallery: GalleryOption = None, json: JsonOption = False) -> None:
+    """List the people in the gallery."""
+    from limner.cli.galleries import open_gallery
+    from limner.cli.photos import count
+
+    with open_gallery(gallery) as opened:
+        found = opened.gallery.people()
+    if json:
+        output.emit_json({"people": [person.to_json() for person in found]})
+    if found:
+        rows = [
+            [person.name, person.photos, person.created[:10], person.note.replace("\n", " ")]
+            for person in found
+        ]
+        output.print_table(["name", "photos", "since", "note"], rows, right=["photos"])
+    output.say(f"{count(len(found), 'person', 'people')}.")
+
+
+def forget(name: NameArgument, *, gallery: GalleryOption = None, json: JsonOption = False) -> None:
+    """Delete a person and every embedding of theirs."""
+    from limner.cli.galleries import open_gallery
+    from limner.cli.photos import count
+
+    with open_gallery(gallery) as opened:
+        deleted = opened.gallery.forget(name)
+    if json:
+        output.emit_json({"forgotten": name, "photos": deleted})
+    output.say(f"{name} is forgotten, with {count(deleted, 'photo')}.")
+
+
+def rename(
+    old: Annotated[str, typer.Argument(metavar="OLD", help="The name now.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The name from now on.")],
+    *,
+    gallery: GalleryOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Give a person another name."""
+    from limner.cli.galleries import open_gallery
+
+    with open_gallery(gallery) as opened:
+        stored = opened.gallery.rename(old, new)
+    if json:
+        output.emit_json({"old": old, "new": stored})
+    output.say(f"{old} is now {stored}.")
+
+
+def merge(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Who goes into the other.")],
+    into: Annotated[str, typer.Argument(metavar="INTO", help="Whose name remains.")],
+    *,
+    gallery: GalleryOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make two people one."""
+    from limner.cli.galleries import open_gallery
+    from limner.cli.photos import count
+
+    with open_gallery(gallery) as opened:
+        total = opened.gallery.merge(source, into)
+    if json:
+        output.emit_json({"merged": source, "into": into, "photos": total})
+    output.say(f"{source} is part of {into} now, who has {count(total, 'photo')}.")
