@@ -214,6 +214,13 @@ class GalleryFile:
         with contextlib.suppress(GalleryError):
             self._scrub_pending = not self._store.scrub()
 
+    def discard_index(self) -> None:
+        """Throw the saved index away; it is made anew when it is needed."""
+        with self._lock:
+            if self._cache is not None:
+                self._cache.discard()
+            self._scrub()
+
     def _checked(self, embeddings: Sequence[Embedding]) -> tuple[str, FloatArray]:
         """Return the embedder and the vectors (N, D) of embeddings that may come in here."""
         given = {embedding.embedder_id for embedding in embeddings}

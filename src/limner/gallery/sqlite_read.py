@@ -136,6 +136,17 @@ class SQLiteReader:
             found = row.fetchone()
         return None if found is None else str(found[0])
 
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Read one state of the gallery inside, whatever others write meanwhile."""
+        with self._sentences():
+            self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
     # --- people ------------------------------------------------------------------------
 
     def find(self, name: str) -> PersonRow | None:

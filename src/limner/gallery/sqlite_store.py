@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import secrets
-import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from limner.errors import (
-    GalleryError,
-    InputError,
-    NameTakenError,
-)
+from limner.errors import InputError, NameTakenError
 from limner.gallery.names import name_key, normalise_name, normalise_note
-from limner.gallery.opening import BUSY_TIMEOUT_S, create, now
+from limner.gallery.opening import create, now
 from limner.gallery.records import PhotoRef, same_box
-from limner.gallery.sqlite_read import VECTOR_DTYPE, SQLiteReader, stored_box
+from limner.gallery.sqlite_edit import SQLiteEditor, vector_blob
+from limner.gallery.sqlite_read import stored_box
 from limner.gallery.store import (
     Absorbed,
     Added,
@@ -26,11 +18,9 @@ from limner.gallery.store import (
     NewFace,
     OnConflict,
     embedder_mismatch,
-    unknown_person,
 )
-from limner.types import BoxXYXY, FloatArray
+from limner.types import BoxXYXY
 
-_SCRUB_TIMEOUT_S = 2.0
 _LISTED = 5
 
 _INSERT_FACE = """INSERT INTO embeddings
@@ -40,11 +30,7 @@ _INSERT_FACE = """INSERT INTO embeddings
 _Known = tuple[str | None, BoxXYXY | None, bytes]
 
 
-def _blob(vector: FloatArray) -> bytes:
-    return np.ascontiguousarray(vector, dtype=VECTOR_DTYPE).tobytes()
-
-
-class SQLiteStore(SQLiteReader):
+class SQLiteStore(SQLiteEditor):
     """People and embeddings in one SQLite file. Not safe for several threads at once.
 
     Args:
@@ -59,35 +45,6 @@ class SQLiteStore(SQLiteReader):
         if create_missing and not path.exists():
             create(path)
         super().__init__(path)
-
-    @contextlib.contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        """Run one transaction: all of it is on the disk afterwards, or none."""
-        if self.read_only:
-            raise GalleryError(
-                f"the gallery {self.path} is on a read-only disk or folder; nothing was changed."
-            )
-        connection = self._connection
-        with self._sentences():
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("UPDATE counts SET changes = changes + 1")
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-            self._written = True
-
-    def set_meta(self, values: Mapping[str, str | None]) -> None:
-        """Change settings together; None removes one."""
-        with self._write() as connection:
-            for key, value in values.items():
-                if value is None:
-                    connection.execute("DELETE FROM meta WHERE key = ?", (key,))
-                else:
-                    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     # --- adding ------------------------------------------------------------------------
 
@@ -122,7 +79,9 @@ class SQLiteStore(SQLiteReader):
     def _insert(self, person_id: int, face: NewFace, created: str) -> int:
         photo = face.photo or PhotoRef(name="")
         box = photo.box_xyxy or (None, None, None, None)
-        row = (person_id, _blob(face.vector), photo.name or None, photo.digest, *box, photo.score)
+        # A file name that is no valid Unicode is kept in a readable form.
+        name = photo.name.encode("utf-8", "backslashreplace").decode() or None
+        row = (person_id, vector_blob(face.vector), name, photo.digest, *box, photo.score)
         face_id = int(self._connection.execute(_INSERT_FACE, (*row, created)).lastrowid or 0)
         if face.chip is not None:
             self._connection.execute("INSERT INTO chips VALUES (?, ?)", (face_id, face.chip))
@@ -175,6 +134,8 @@ class SQLiteStore(SQLiteReader):
                 if photo:
                     shared += [(photo.name, other) for _, other, _ in here]
                 added.append(self._insert(person_id, face, now()))
+                if photo and photo.digest and photo.box_xyxy:
+                    known.append((person_id, name, photo.box_xyxy))
             stored, total = connection.execute(
                 """SELECT name, (SELECT count(*) FROM embeddings WHERE person_id = people.id)
                 FROM people WHERE id = ?""",
@@ -191,7 +152,7 @@ class SQLiteStore(SQLiteReader):
 
     @staticmethod
     def _is_known(face: NewFace, known: Sequence[_Known]) -> bool:
-        photo, blob = face.photo, _blob(face.vector)
+        photo, blob = face.photo, vector_blob(face.vector)
         for digest, box, vector in known:
             if vector == blob:
                 return True
@@ -201,7 +162,12 @@ class SQLiteStore(SQLiteReader):
         return False
 
     def absorb(
-        self, faces: Iterable[Incoming], *, embedder_id: str, on_conflict: OnConflict = "merge"
+        self,
+        faces: Iterable[Incoming],
+        *,
+        embedder_id: str,
+        on_conflict: OnConflict = "merge",
+        calibration: str | None = None,
     ) -> Absorbed:
         """Add many faces of many people in one transaction.
 
@@ -209,6 +175,7 @@ class SQLiteStore(SQLiteReader):
             faces: The faces; those that a person has already are skipped.
             embedder_id: The embedder of all of them.
             on_conflict: What to do with people who are in the gallery already.
+            calibration: Taken over if the gallery is empty.
 
         Returns:
             How many were added and skipped.
@@ -221,7 +188,12 @@ class SQLiteStore(SQLiteReader):
         people: dict[str, tuple[int, list[_Known] | None]] = {}
         taken: list[str] = []
         added = skipped = 0
-        with self._write():
+        with self._write() as connection:
+            empty = not connection.execute("SELECT people FROM counts").fetchone()[0]
+            if calibration is not None and empty:
+                connection.execute(
+                    "INSERT OR REPLACE INTO meta VALUES ('calibration', ?)", (calibration,)
+                )
             for item in faces:
                 person = people.get(item.name)
                 if person is None:
@@ -245,149 +217,6 @@ class SQLiteStore(SQLiteReader):
             if taken:
                 raise _taken(self.location, taken)
         return Absorbed(added, skipped)
-
-    # --- changing ----------------------------------------------------------------------
-
-    def remove(self, name: str) -> int:
-        """Delete a person, the embeddings and the chips; return how many embeddings.
-
-        Raises:
-            UnknownNameError: If there is no such person.
-        """
-        with self._write() as connection:
-            person = self.find(name)
-            if person is None:
-                raise unknown_person(self, name)
-            connection.execute("DELETE FROM embeddings WHERE person_id = ?", (person.id,))
-            connection.execute("DELETE FROM people WHERE id = ?", (person.id,))
-        return person.faces
-
-    def rename(self, old: str, new: str) -> str:
-        """Give a person another name; return it as stored.
-
-        Raises:
-            UnknownNameError: If there is no such person.
-            NameTakenError: If somebody else has the new name.
-        """
-        fresh = normalise_name(new)
-        with self._write() as connection:
-            person, other = self.find(old), self.find(fresh)
-            if person is None:
-                raise unknown_person(self, old)
-            if other is not None and other.id != person.id:
-                raise NameTakenError(
-                    f"somebody in the gallery {self.location} is called {other.name!r} already; "
-                    f"if both are one person, merge {person.name!r} into {other.name!r}."
-                )
-            connection.execute(
-                "UPDATE people SET name = ?, key = ? WHERE id = ?",
-                (fresh, name_key(fresh), person.id),
-            )
-        return fresh
-
-    def merge(self, source: str, into: str) -> int:
-        """Move one person's embeddings to another; return how many the other has now.
-
-        The other's note stays; where it is empty, the first one's is taken.
-
-        Raises:
-            UnknownNameError: If one of them does not exist.
-            InputError: If both are the same person.
-        """
-        with self._write() as connection:
-            first, second = self.find(source), self.find(into)
-            if first is None or second is None:
-                raise unknown_person(self, source if first is None else into)
-            if first.id == second.id:
-                raise InputError(f"{first.name!r} cannot be merged into itself.")
-            connection.execute(
-                "UPDATE embeddings SET person_id = ? WHERE person_id = ?", (second.id, first.id)
-            )
-            if first.note and not second.note:
-                connection.execute(
-                    "UPDATE people SET note = ? WHERE id = ?", (first.note, second.id)
-                )
-            connection.execute("DELETE FROM people WHERE id = ?", (first.id,))
-        return first.faces + second.faces
-
-    def set_note(self, name: str, note: str) -> None:
-        """Replace a person's note.
-
-        Raises:
-            UnknownNameError: If there is no such person.
-            InputError: If the note cannot be stored.
-        """
-        clean = normalise_note(note)
-        with self._write() as connection:
-            person = self.find(name)
-            if person is None:
-                raise unknown_person(self, name)
-            connection.execute("UPDATE people SET note = ? WHERE id = ?", (clean, person.id))
-
-    def replace_vectors(
-        self, vectors: Mapping[int, FloatArray], *, embedder_id: str, changes: int
-    ) -> None:
-        """Replace every embedding and pin another embedder; faces without one are dropped.
-
-        Args:
-            vectors: Embedding id -> shape (D,).
-            embedder_id: The embedder of all of them.
-            changes: `State.changes` at the time when the work began.
-
-        Raises:
-            GalleryError: If somebody has changed the gallery since.
-        """
-        dim = next(iter(vectors.values())).size if vectors else None
-        with self._write() as connection:
-            if connection.execute("SELECT changes FROM counts").fetchone()[0] != changes:
-                raise GalleryError(
-                    f"somebody else changed the gallery {self.location} in the meantime; "
-                    "nothing was changed. Run the re-embedding again."
-                )
-            stored = [row[0] for row in connection.execute("SELECT id FROM embeddings").fetchall()]
-            gone = [(face,) for face in stored if face not in vectors]
-            connection.executemany("DELETE FROM embeddings WHERE id = ?", gone)
-            connection.execute(
-                "DELETE FROM people WHERE id NOT IN (SELECT person_id FROM embeddings)"
-            )
-            connection.executemany(
-                "UPDATE embeddings SET vector = ? WHERE id = ?",
-                ((_blob(vector), face) for face, vector in vectors.items()),
-            )
-            connection.execute(
-                "DELETE FROM meta WHERE key IN ('calibration', 'calibration_report')"
-            )
-            connection.executemany(
-                "INSERT OR REPLACE INTO meta VALUES (?, ?)",
-                [("embedder_id", embedder_id), ("epoch", secrets.token_hex(8))]
-                + ([("dim", str(dim))] if dim else []),
-            )
-
-    # --- housekeeping ------------------------------------------------------------------
-
-    def scrub(self) -> bool:
-        """Fold the log into the file and empty it, so that nothing deleted stays in it.
-
-        Returns:
-            False if another process was reading; then the log is emptied later.
-        """
-        with self._sentences():
-            self._connection.execute(f"PRAGMA busy_timeout = {int(_SCRUB_TIMEOUT_S * 1000)}")
-            try:
-                row = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            finally:
-                self._connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
-        return not row[0]
-
-    def vacuum(self) -> None:
-        """Give unused space back to the file system."""
-        if self.read_only:
-            raise GalleryError(
-                f"the gallery {self.path} is on a read-only disk or folder; nothing was changed."
-            )
-        with self._sentences():
-            self._connection.execute("VACUUM")
-        self.scrub()
 
 
 def _taken(location: str, names: Sequence[str]) -> NameTakenError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -184,9 +185,17 @@ class Store(Protocol):
         """Add faces to a person, who is made if need be; pins the embedder on first use."""
 
     def absorb(
-        self, faces: Iterable[Incoming], *, embedder_id: str, on_conflict: OnConflict
+        self,
+        faces: Iterable[Incoming],
+        *,
+        embedder_id: str,
+        on_conflict: OnConflict,
+        calibration: str | None,
     ) -> Absorbed:
         """Add many faces of many people in one transaction."""
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Read one state inside, whatever others write meanwhile."""
 
     def vectors_of(self, person_id: int) -> FloatArray:
         """Return a person's embeddings, shape (N, D)."""
@@ -228,7 +237,7 @@ class Store(Protocol):
         """Replace a person's note."""
 
     def replace_vectors(
-        self, vectors: Mapping[int, FloatArray], *, embedder_id: str, changes: int
+        self, vectors: Mapping[int, FloatArray], *, embedder_id: str, dim: int, changes: int
     ) -> None:
         """Replace every embedding, drop the rest, and pin another embedder."""
 
@@ -252,7 +261,14 @@ def embedder_mismatch(location: str, pinned: str, given: str) -> EmbedderMismatc
     )
 
 
-def unknown_person(store: Store, name: str) -> UnknownNameError:
+class _Named(Protocol):
+    @property
+    def location(self) -> str: ...
+
+    def similar_names(self, name: str) -> list[str]: ...
+
+
+def unknown_person(store: _Named, name: str) -> UnknownNameError:
     """Return the error of a name that nobody in a gallery has."""
     close = store.similar_names(name)
     hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else "."
