@@ -84,6 +84,9 @@ class ExactIndex:
 
     def add(self, ids: Ids, vectors: FloatArray) -> None:
         """Append embeddings of shape (N, D)."""
+        if self._size == 0 and vectors.shape[1] != self._matrix.shape[1]:
+            # The index of an empty gallery was made before anybody knew the width.
+            self._matrix = np.empty((len(self._ids), vectors.shape[1]), dtype=np.float32)
         needed = self._size + len(ids)
         if needed > len(self._ids):
             capacity = max(needed, 2 * len(self._ids))
