@@ -12,6 +12,7 @@ from limner.cli.options import (
     FindOptions,
     JsonOption,
     ModelOptions,
+    PickOptions,
     ThresholdOption,
     grouped,
 )
@@ -85,10 +86,11 @@ def compare(
     """Tell whether two photos show the same person. Status 0: same, 1: different."""
     from limner.cli import photos as work
 
-    wanted = [(a, work.parse_box(box_a)), (b, work.parse_box(box_b))]
+    boxes = [(a, box_a), (b, box_b)]
+    wanted = [(p, work.which_face(PickOptions(largest and box is None, box))) for p, box in boxes]
     work.check_draw_target(draw, [a])
     analyzer = work.make_analyzer(find, model)
-    faces = [work.one_face(analyzer, p, box=box, largest=largest) for p, box in wanted]
+    faces = [work.one_face(analyzer, photo, which) for photo, which in wanted]
     pair = _judge(*(work.embedding_of(face) for face in faces), threshold=threshold)
     if draw is not None:
         _draw_pair(draw, [a, b], faces, pair)

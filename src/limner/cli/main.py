@@ -19,6 +19,7 @@ COMMANDS = {
     "detect": "limner.cli.faces:detect",
     "compare": "limner.cli.faces:compare",
     "embed": "limner.cli.faces:embed",
+    "enroll": "limner.cli.people:enroll",
     "verify": "limner.cli.people:verify",
     "identify": "limner.cli.people:identify",
     "lookalike": "limner.cli.people:lookalike",

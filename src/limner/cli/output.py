@@ -86,9 +86,9 @@ def printable(text: object) -> str:
 
 
 def say(text: str = "") -> None:
-    """Print one line of the result on standard output; silent with ``--json``."""
+    """Print lines of the result on standard output; silent with ``--json``."""
     if not STATE.json:
-        print(printable(text))
+        print("\n".join(printable(line) for line in text.split("\n")))
 
 
 def note(text: str) -> None:

@@ -17,9 +17,9 @@ from limner.cli.options import (
     ThresholdOption,
     grouped,
 )
+from limner.errors import InputError
 
 if TYPE_CHECKING:
-    from limner.cli.draw import Mark
     from limner.cli.photos import PhotoResult
     from limner.types import Face, Match
 
@@ -28,6 +28,58 @@ PhotoArgument = Annotated[str, typer.Argument(metavar="PHOTO", help="A photo.")]
 PhotosArgument = Annotated[
     list[str], typer.Argument(metavar="PHOTO...", help="Photos, or folders of photos.")
 ]
+
+
+@grouped
+def enroll(
+    name: NameArgument,
+    photos: PhotosArgument,
+    *,
+    every: Annotated[
+        bool,
+        typer.Option(
+            "--all", help="Enrol all faces of a photo as this person.", rich_help_panel="Which face"
+        ),
+    ] = False,
+    note: Annotated[
+        str | None, typer.Option("--note", help="A note about the person, kept in the gallery.")
+    ] = None,
+    keep_chips: Annotated[
+        bool,
+        typer.Option(
+            "--keep-chips", help="Keep the face crops, so that another embedder can read them."
+        ),
+    ] = False,
+    gallery: GalleryOption = None,
+    pick: PickOptions,
+    model: ModelOptions,
+    find: FindOptions,
+    json: JsonOption = False,
+) -> None:
+    """Enrol a person from one photo or several."""
+    from limner.cli import photos as work
+    from limner.cli.galleries import open_gallery
+    from limner.gallery.enrolment import enroll_photos
+
+    which = work.which_face(pick, every=every)
+    paths = work.expand(photos)
+    if pick.box is not None and len(paths) > 1:
+        raise InputError(f"--box is for one photo, got {len(paths)}.")
+    with open_gallery(gallery, create=True) as people:
+        analyzer = people.analyzer(find, model)
+        done = enroll_photos(
+            people.gallery, analyzer, name, paths, pick=which, keep_chips=keep_chips, note=note
+        )
+    for problem in done.failed:
+        output.warn(f"left out: {problem.reason}")
+    for sentence in done.warnings:
+        output.warn(sentence)
+    if json:
+        output.emit_json(done.to_json())
+    known = f"; {work.count(len(done.skipped), 'photo')} enrolled before" if done.skipped else ""
+    output.say(
+        f"{done.person}: {work.count(done.added, 'face')} enrolled, {done.total} in all{known}."
+    )
 
 
 @grouped
@@ -48,12 +100,12 @@ def verify(
     from limner.cli.draw import Mark
     from limner.cli.galleries import open_gallery
 
-    box = work.parse_box(pick.box)
+    which = work.which_face(pick)
     work.check_draw_target(draw, [photo])
     with open_gallery(gallery) as people:
         people.person(name)
         analyzer = people.analyzer(find, model)
-        face = work.one_face(analyzer, photo, box=box, largest=pick.largest)
+        face = work.one_face(analyzer, photo, which)
         pair = people.gallery.verify(name, work.embedding_of(face), threshold=threshold)
     same = pair.verdict == "same"
     if draw is not None:
@@ -90,7 +142,7 @@ def identify(
     matches = [[(face, next(answers)) for face in result.faces or ()] for result in results]
     if draw is not None:
         marked = [
-            (result.photo, [_mark(face, match) for face, match in found])
+            (result.photo, [work.mark_of(face, match) for face, match in found])
             for result, found in zip(results, matches, strict=True)
             if result.faces is not None
         ]
@@ -107,15 +159,6 @@ def identify(
 def _match_json(face: Face, match: Match) -> dict[str, Any]:
     plain = face.to_json()
     return {"box_xyxy": plain["box_xyxy"], "score": plain["score"], **match.to_json()}
-
-
-def _mark(face: Face, match: Match) -> Mark:
-    from limner.cli.draw import Mark
-
-    detail = "" if match.distance is None else f"distance {match.distance:.2f}"
-    if match.person is None:
-        return Mark(face.box_xyxy, "not recognised", detail, "not_recognised")
-    return Mark(face.box_xyxy, match.person, detail, "recognised")
 
 
 def _print_matches(results: list[PhotoResult], matches: list[list[tuple[Face, Match]]]) -> None:
@@ -153,10 +196,10 @@ def lookalike(
     from limner.cli import photos as work
     from limner.cli.galleries import open_gallery
 
-    box = work.parse_box(pick.box)
+    which = work.which_face(pick)
     with open_gallery(gallery) as people:
         analyzer = people.analyzer(find, model)
-        face = work.one_face(analyzer, photo, box=box, largest=pick.largest)
+        face = work.one_face(analyzer, photo, which)
         ranked = people.gallery.lookalike(work.embedding_of(face), top=top)
     if json:
         plain = face.to_json()

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.cli import output
-from limner.cli.options import FindOptions, ModelOptions
+from limner.cli.options import FindOptions, ModelOptions, PickOptions
 from limner.errors import ImageError, InputError, LimnerError
 
 if TYPE_CHECKING:
     from limner.cli.draw import Mark
     from limner.faces import FaceAnalyzer
     from limner.faces.analyzer import Pick
-    from limner.types import BoxXYXY, Embedding, Face, Pair
+    from limner.types import BoxXYXY, Embedding, Face, Match, Pair
     from limner.weights import OnnxOptions
 
 DETECTOR = "yunet"
@@ -102,14 +102,12 @@ def _numbers(option: str, text: str | None) -> float | tuple[float, ...] | None:
     return values[0] if len(values) == 1 else values
 
 
-def parse_box(text: str | None) -> BoxXYXY | None:
+def parse_box(text: str) -> BoxXYXY:
     """Return ``x0,y0,x1,y1`` as numbers.
 
     Raises:
         InputError: If it is not four numbers with x1 > x0 and y1 > y0.
     """
-    if text is None:
-        return None
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:
@@ -171,9 +169,25 @@ def analyze_all(
     return results
 
 
-def one_face(
-    analyzer: FaceAnalyzer, photo: str, *, box: BoxXYXY | None = None, largest: bool = False
-) -> Face:
+def which_face(pick: PickOptions, *, every: bool = False) -> Pick | BoxXYXY:
+    """Return what the options say about photos with several faces.
+
+    Raises:
+        InputError: If two options contradict each other, or the box is none.
+    """
+    given = [
+        option
+        for option, value in (("--largest", pick.largest), ("--all", every), ("--box", pick.box))
+        if value
+    ]
+    if len(given) > 1:
+        raise InputError(f"{' and '.join(given)} contradict each other; give one of them.")
+    if pick.box is not None:
+        return parse_box(pick.box)
+    return "largest" if pick.largest else "all" if every else "one"
+
+
+def one_face(analyzer: FaceAnalyzer, photo: str, which: Pick | BoxXYXY) -> Face:
     """Return the one face of a photo that is meant.
 
     Raises:
@@ -182,8 +196,7 @@ def one_face(
     """
     from limner.faces import choose
 
-    pick: Pick | BoxXYXY = box if box is not None else "largest" if largest else "one"
-    return choose(analyzer.analyze(photo), pick=pick, photo=photo)[0]
+    return choose(analyzer.analyze(photo), pick=which, photo=photo)[0]
 
 
 def embedding_of(face: Face) -> Embedding:
@@ -203,6 +216,16 @@ def pair_sentence(pair: Pair) -> str:
         "not calibrated" if pair.probability is None else f"probability {percent(pair.probability)}"
     )
     return f"{pair.verdict}: distance {pair.distance:.3f}, threshold {pair.threshold:.3f}, {likely}"
+
+
+def mark_of(face: Face, match: Match) -> Mark:
+    """Return what is drawn for an identified face."""
+    from limner.cli.draw import Mark
+
+    detail = "" if match.distance is None else f"distance {match.distance:.2f}"
+    if match.person is None:
+        return Mark(face.box_xyxy, "not recognised", detail, "not_recognised")
+    return Mark(face.box_xyxy, match.person, detail, "recognised")
 
 
 def percent(probability: float) -> str:

@@ -21,6 +21,7 @@ HOPPER = "Grace Hopper"
 STRANGERS = 24
 _GREY = (118, 118, 118)
 _PAPER = (232, 229, 222)
+_GAP = 14
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,27 @@ class View:
     title: str
     image: ImageArray
     person: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a view lies in the group picture, pixels."""
+
+    box_xyxy: tuple[float, float, float, float]
+    view: View
+
+
+@dataclass(frozen=True)
+class GroupPhoto:
+    """The group picture.
+
+    Attributes:
+        image: Shape (H, W, 3), uint8 RGB.
+        places: Where each view lies.
+    """
+
+    image: ImageArray
+    places: tuple[Place, ...]
 
 
 def _samples() -> Any:
@@ -109,17 +131,35 @@ def harder_views(person: str, photo: ImageArray) -> list[View]:
     return [View(title, way(photo), person) for title, way in ways.items()]
 
 
-def group_photo(views: list[View], people: list[View]) -> ImageArray:
-    """Paste known and unknown people side by side into one picture, like a class photo."""
-    tiles = [_fit(view.image, 250) for view in views]
-    crowd = [_fit(view.image, 190) for view in people]
-    rows = [_row(tiles), _row(crowd[: len(crowd) // 2]), _row(crowd[len(crowd) // 2 :])]
-    width = max(row.shape[1] for row in rows)
-    centred = []
-    for row in rows:
-        side = width - row.shape[1]
-        centred.append(_fill(row, 14, 14, side // 2, side - side // 2))
-    return np.concatenate(centred)
+def group_photo(rows: list[list[View]]) -> GroupPhoto:
+    """Paste known and unknown people into one picture, like a class photo.
+
+    Args:
+        rows: The views of each row, from left to right; the first row is the largest.
+
+    Returns:
+        The picture, and where each view lies in it.
+    """
+    parts: list[ImageArray] = []
+    places: list[Place] = []
+    heights = [320, *[230] * (len(rows) - 1)]
+    tiles = [
+        [_fit(view.image, height) for view in row]
+        for row, height in zip(rows, heights, strict=True)
+    ]
+    width = max(sum(tile.shape[1] + _GAP for tile in row) for row in tiles) + _GAP
+    y = _GAP
+    for row, shown in zip(tiles, rows, strict=True):
+        x = (width - sum(tile.shape[1] + _GAP for tile in row) + _GAP) // 2
+        strip = np.empty((row[0].shape[0] + _GAP, width, 3), np.uint8)
+        strip[:] = _PAPER
+        for tile, view in zip(row, shown, strict=True):
+            strip[: tile.shape[0], x : x + tile.shape[1]] = tile
+            places.append(Place((x, y, x + tile.shape[1], y + tile.shape[0]), view))
+            x += tile.shape[1] + _GAP
+        parts.append(strip)
+        y += strip.shape[0]
+    return GroupPhoto(_fill(np.concatenate(parts), _GAP, 0, 0, 0), tuple(places))
 
 
 def to_jpeg(image: ImageArray, *, quality: int = 88) -> bytes:
@@ -168,7 +208,3 @@ def _fill(image: ImageArray, top: int, bottom: int, left: int, right: int) -> Im
     canvas[:] = _PAPER
     canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
     return canvas
-
-
-def _row(tiles: list[ImageArray]) -> ImageArray:
-    return np.concatenate([_fill(tile, 0, 0, 7, 7) for tile in tiles], axis=1)
