@@ -78,7 +78,7 @@ def test_allowed_does_not_lose_one_to_rounding() -> None:
             3000,
             1e-4,
             False,
-            "not stated: 3,000 pairs cannot show a rate of 0.0001; at least 10,000",
+            "3,000 pairs cannot show a rate of 0.0001; at least 10,000",
         ),
         (10, 0.1, True, "few: rests on 1 of 10"),
         (9, 0.1, False, "at least 10 are needed, 100 for a steady figure"),

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from limner.errors import InputError, ShapeError, TooFewPairsError
 from limner.evaluation.pairs import draw_folds, score_pairs
 
+FINE = (0.1, 0.01, 0.001)
+
 
 def brute_best_wrong(d: np.ndarray, same: np.ndarray) -> int:
     taus = [-1.0, *d.tolist()]
@@ -63,9 +65,7 @@ def test_rates_are_refused_or_flagged() -> None:
     rng = np.random.default_rng(0)
     same = np.arange(400) < 200
     d = rng.random(400) + ~same
-    rates = score_pairs(
-        d, same, np.arange(400) % 10, fars=(0.1, 0.01, 0.001), resamples=50
-    ).tar_at_far
+    rates = score_pairs(d, same, np.arange(400) % 10, fars=FINE, resamples=50).tar_at_far
     assert rates[0].note == ""
     assert rates[0].value == 1
     assert rates[1].note.startswith("few: rests on 2 of 200 different pairs")

@@ -117,10 +117,14 @@ def _figures(
     area = ((tar[:, 1:] + tar[:, :-1]) / 2 * np.diff(far, axis=1)).sum(axis=1)
     rows = np.arange(tar.shape[0])
     total = int(negatives[0, -1])
+    # every row is ascending and ends in `total`, so rows laid end to end ascend as well
+    offset = rows * (total + 1)
+    laid = (negatives + offset[:, None]).ravel()
     at = np.empty((tar.shape[0], len(rates)))
     for column, rate in enumerate(rates):
         # the last level whose false accepts are still allowed
-        last = (np.hstack([start, negatives]) <= allowed(total, rate)).sum(axis=1) - 1
+        reached = np.searchsorted(laid, offset + allowed(total, rate), side="right")
+        last = reached - rows * negatives.shape[1]
         at[:, column] = tar[rows, last]
     return area, _equal_error(far, 1 - tar), at
 

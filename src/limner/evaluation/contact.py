@@ -128,21 +128,27 @@ def draw_sheet(wrong: list[WrongPair], *, title: str, total: int) -> ImageArray:
         if None in pair.boxes_xyxy:
             truth = f"{'one person' if pair.same else 'two people'}, no face found"
         pen.text((x, y + _CHIP + 5), truth, fill=colour, font=strong)
-        names = _fit(pen, _names(pair), small, _CELL)
-        pen.text((x, y + _CHIP + 21), names, fill=INK, font=small)
+        for left, text, room in _captions(pair):
+            pen.text((x + left, y + _CHIP + 21), _fit(pen, text, small, room), INK, font=small)
         sign = ">" if pair.distance > pair.tau else "≤"
         figures = f"distance {pair.distance:.3f} {sign} {pair.tau:.3f}"
         pen.text((x, y + _CHIP + 37), figures, fill=QUIET, font=small)
     return np.array(sheet)
 
 
-def _names(pair: WrongPair) -> str:
-    """Join the two names; of one person the second is its number alone."""
-    a, b = (name.replace("_", " ") for name in pair.names)
+def _captions(pair: WrongPair) -> list[tuple[int, str, int]]:
+    """Return offset, words and room of the names: one below each photo, or one for both."""
+    a, b = (_spoken(name) for name in pair.names)
     head, _, tail = b.rpartition(" ")
     if pair.same and head and a.startswith(f"{head} "):
-        return f"{a}, {tail}"
-    return f"{a}  |  {b}"
+        return [(0, f"{a} and {tail}", _CELL)]
+    return [(0, a, _CHIP), (_CHIP + _GAP, b, _CHIP)]
+
+
+def _spoken(name: str) -> str:
+    """Turn ``Ann_Lee_0001`` into ``Ann Lee 1``."""
+    head, _, tail = name.replace("_", " ").rpartition(" ")
+    return f"{head} {int(tail)}" if head and tail.isascii() and tail.isdigit() else name
 
 
 def _fit(pen: Any, text: str, font: Any, width: int) -> str:

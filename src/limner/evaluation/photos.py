@@ -171,7 +171,7 @@ def _cache_file(
 def _load(path: Path, count: int, embedder_id: str) -> EmbeddedPhotos | None:
     """Read a cache file; None where there is none that can be used."""
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as kept:
             arrays = {name: kept[name] for name in kept.files}
         indices, reasons = arrays["unreadable_index"], arrays["unreadable_reason"]
         result = EmbeddedPhotos(

@@ -6,7 +6,6 @@ keeps its own backend and style.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,9 +58,9 @@ def _label(axes: Axes, x: str, y: str) -> None:
 
 
 def _save(figure: Figure, path: str | Path) -> None:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI)
-    images.write(path, images.read(buffer.getvalue()))
+    canvas: Any = figure.canvas
+    canvas.draw()
+    images.write(path, np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3]))
 
 
 def _percent(value: float, places: int = 1) -> str:
@@ -185,7 +184,8 @@ def plot_distances(
         title,
         f"same beyond the threshold: {wrong[0]:,}  ·  different within it: {wrong[1]:,}",
     )
-    edges = np.linspace(min(0.0, float(values.min())), float(values.max()) * 1.0001, 81)
+    bins = int(np.clip(4.4 * values.size ** (1 / 3), 20, 80))
+    edges = np.linspace(min(0.0, float(values.min())), float(values.max()) * 1.0001, bins + 1)
     peaks = []
     for kind, colour, name in (
         (labels, SAME, "same person"),
