@@ -222,7 +222,7 @@ def _fonts(mark: Mark, size: int) -> tuple[FreeTypeFont, FreeTypeFont]:
 
 def _layout(marks: list[Mark], canvas: Image, pen: ImageDraw, width: int) -> list[_Plate]:
     """Place the plates with the largest font at which none covers another one."""
-    largest = max(_SMALLEST_FONT + 2, round((canvas.width * canvas.height) ** 0.5 / 36))
+    largest = max(_SMALLEST_FONT + 2, round((canvas.width * canvas.height) ** 0.5 / 40))
     sizes: list[int] = []
     size = float(largest)
     while size > _SMALLEST_FONT:

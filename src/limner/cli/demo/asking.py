@@ -69,13 +69,14 @@ class Row:
 
     def card(self) -> Card:
         """Return the card of the page."""
-        distance, chance = self.figures
-        lines = (distance and f"distance {distance}", chance and f"probability {chance}")
+        figures = " · ".join(text for text in self.figures if text).replace(
+            " ", "\N{NO-BREAK SPACE}"
+        )
         return Card(
             self.image,
             self.answer,
             self.photo,
-            tuple(line for line in lines if line),
+            figures,
             None if self.match is None else self.match.person is not None,
             None if self.match is None else self.match.distance,
         )

@@ -46,7 +46,7 @@ def demo(
     strangers = pictures.strangers()
     known = views[: len(views) // 2][:3] + views[len(views) // 2 :][:3]
     group = pictures.group_photo(
-        [[known[0], known[4], strangers[0], known[2], known[5]], strangers[1:8], strangers[8:15]]
+        [[known[0], known[4], strangers[0], known[2], known[5]], strangers[1:7], strangers[10:16]]
     )
     with Gallery.open(folder / "demo.limner", create=True) as gallery:
         enroll_photos(gallery, analyzer, first, [photo_1])

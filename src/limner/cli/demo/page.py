@@ -33,7 +33,7 @@ figcaption { padding: 9px 12px 11px; font-size: .86rem; line-height: 1.4; }
 figcaption b { display: block; font-weight: 600; font-size: .95rem; }
 .yes b { color: var(--yes); } .no b { color: var(--no); }
 figcaption .what { color: var(--soft); }
-.figure { font-size: .8rem; color: var(--soft); }
+.figure { font-size: .76rem; margin-top: 2px; color: var(--soft); }
 p.under { font-size: .9rem; color: var(--soft); margin-top: .6rem; }
 .wide { border: 1px solid var(--line); border-radius: 6px; width: 100%; height: auto;
   display: block; margin-top: .8rem; }
@@ -56,7 +56,7 @@ class Card:
         image: Shape (H, W, 3), uint8 RGB.
         title: The answer, in a few words.
         what: What the picture is.
-        figures: Lines with the distance and the like; may be empty.
+        figures: Distance and probability; may be empty.
         known: True for recognised, False for not recognised, None for no verdict.
         distance: Where the answer stands on the axis; None for nowhere.
     """
@@ -64,7 +64,7 @@ class Card:
     image: ImageArray
     title: str
     what: str
-    figures: tuple[str, ...] = ()
+    figures: str = ""
     known: bool | None = None
     distance: float | None = None
 
@@ -98,7 +98,8 @@ turned away {kept_out}.</p>
 <div class="cards large">{_cards(enrolled, 460)}</div>
 
 <h2>Harder views</h2>
-<p>Each of these was compared with both enrolled people. A small distance means alike.</p>
+<p>Each of these was compared with both enrolled people. Under each stand the distance to the
+nearest of the two, where small means alike, and the probability that it is that person.</p>
 <div class="cards">{_cards(views, 320)}</div>
 
 <h2>Strangers</h2>
@@ -134,7 +135,7 @@ def _cards(cards: Sequence[Card], side: int) -> str:
     parts = []
     for card in cards:
         style = {True: "yes", False: "no", None: ""}[card.known]
-        figures = "".join(f'<div class="figure">{escape(line)}</div>' for line in card.figures)
+        figures = f'<div class="figure">{escape(card.figures)}</div>' if card.figures else ""
         parts.append(
             f'<figure class="{style}"><img alt="{escape(card.what)}" '
             f'src="{_source(card.image, side)}"><figcaption><b>{escape(card.title)}</b>'
