@@ -94,7 +94,7 @@ ARCFACE = LandmarkCrop(
 )
 """The places that ArcFace-type embedders are trained with, on a chip of 112 px."""
 
-FACENET = BoxCrop(width=1.2, height=1.1)
+FACENET = BoxCrop(width=1.2, height=1.05, shift_y=-0.04)
 
 
 def similarity_transform(source_xy: Matrix, target_xy: Matrix) -> Matrix:

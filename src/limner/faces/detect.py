@@ -40,6 +40,18 @@ OVERLAP_PX = 160
 
 MERGE_IOU = 0.4
 
+CROWD_COUNT = 5
+"""From this many small faces on, a photo is a crowd and is looked at again, enlarged."""
+
+CROWD_FACE_PX = 40.0
+"""What counts as a small face there: its longer side, for the usual smallest face of 20 px."""
+
+CROWD_SCORE = 0.72
+"""In the enlarged look small faces need this score: it left 2 % false ones on real crowds."""
+
+CROWD_PIXELS = 24_000_000
+"""A photo whose enlargement has more pixels than this is not looked at again."""
+
 
 class Detector(Protocol):
     """Anything that finds faces in a photo."""
@@ -89,11 +101,18 @@ def plan_windows(height: int, width: int, *, min_size: float) -> list[Window]:
     scale = coarse
     while scale < 0.9 * fine:
         scale = min(fine, scale * 4.0)
-        scaled_w, scaled_h = max(1, round(width * scale)), max(1, round(height * scale))
-        for y, tile_h in _tiles(scaled_h):
-            for x, tile_w in _tiles(scaled_w):
-                windows.append(Window(x, y, tile_w, tile_h, scale))
+        windows.extend(_windows_at(height, width, scale))
     return windows
+
+
+def _windows_at(height: int, width: int, scale: float) -> list[Window]:
+    """Cover a photo at one scale, in tiles if it is large there."""
+    scaled_w, scaled_h = max(1, round(width * scale)), max(1, round(height * scale))
+    return [
+        Window(x, y, tile_w, tile_h, scale)
+        for y, tile_h in _tiles(scaled_h)
+        for x, tile_w in _tiles(scaled_w)
+    ]
 
 
 def _tiles(length: int) -> Iterator[tuple[int, int]]:
@@ -137,9 +156,17 @@ class YuNet:
     def detect(self, image: ImageArray) -> list[Face]:
         """Return the faces of an upright RGB photo, shape (H, W, 3), largest first."""
         height, width = image.shape[:2]
+        rows = self._search(image, plan_windows(height, width, min_size=self.min_size))
+        rows = self._search_crowd(image, rows)
+        faces = [_to_face(row) for row in rows]
+        return sorted(faces, key=lambda face: face.area, reverse=True)
+
+    def _search(self, image: ImageArray, windows: list[Window]) -> NDArray[np.float64]:
+        """Run the network on every window and merge what it finds."""
+        height, width = image.shape[:2]
         found = []
         scaled: tuple[float, ImageArray] = (1.0, image)
-        for window in plan_windows(height, width, min_size=self.min_size):
+        for window in windows:
             if window.scale != scaled[0]:
                 scaled = (window.scale, _resize(image, window.scale))
             view = scaled[1][
@@ -151,10 +178,29 @@ class YuNet:
             rows[:, :14] /= window.scale
             found.append(rows[_whole(rows, window, height, width)])
         rows = np.concatenate(found)
-        rows = rows[np.maximum(rows[:, 2] - rows[:, 0], rows[:, 3] - rows[:, 1]) >= self.min_size]
-        rows = rows[_suppress(rows)]
-        faces = [_to_face(row) for row in rows]
-        return sorted(faces, key=lambda face: face.area, reverse=True)
+        rows = rows[_longer_side(rows) >= self.min_size]
+        return rows[_suppress(rows)]
+
+    def _search_crowd(self, image: ImageArray, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Look again, enlarged, where many small faces were found.
+
+        At its own size a crowd yields many false and many missed small faces. Twice as large
+        (for the usual ``min_size``) the network is surer of both, so the small faces are taken
+        from the enlarged look alone, and the large ones from the first.
+        """
+        height, width = image.shape[:2]
+        small = CROWD_FACE_PX * self.min_size / 20.0
+        scale = min(2.0, CROWD_FACE_PX / self.min_size)
+        crowd = np.count_nonzero(_longer_side(rows) < small) >= CROWD_COUNT
+        if not crowd or height * width * scale**2 > CROWD_PIXELS:
+            return rows
+        again = self._search(image, _windows_at(height, width, scale))
+        again = again[again[:, 14] >= max(self.min_score, CROWD_SCORE)]
+        limit = 2.5 * small
+        both = np.concatenate(
+            [rows[_longer_side(rows) >= limit], again[_longer_side(again) < limit]]
+        )
+        return both[_suppress(both)]
 
     def _run(self, view: ImageArray) -> NDArray[np.float64]:
         height, width = view.shape[:2]
@@ -217,6 +263,11 @@ def _whole(rows: NDArray[np.float64], window: Window, height: int, width: int) -
     if y1 < height - margin:
         keep &= rows[:, 3] < y1 - margin
     return keep
+
+
+def _longer_side(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    sides: NDArray[np.float64] = np.maximum(rows[:, 2] - rows[:, 0], rows[:, 3] - rows[:, 1])
+    return sides
 
 
 def _suppress(rows: NDArray[np.float64]) -> NDArray[np.intp]:
