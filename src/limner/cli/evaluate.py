@@ -16,6 +16,7 @@ from limner.errors import InputError
 if TYPE_CHECKING:
     from limner.evaluation.curves import RateAt
     from limner.faces import Embedder, YuNet
+    from limner.similarity import Calibration
 
 app = typer.Typer(
     help="Measure an embedder on labelled photos; fit its thresholds.",
@@ -193,23 +194,7 @@ def fit(
     if json:
         output.emit_json({"calibration": calibration.to_json(), "file": out})
         return
-    heads: dict[str, dict[str, float]] = calibration.figures.get("heads", {})
-    rows = [
-        (
-            kind,
-            f"{calibration.heads[kind].threshold:.4f}",
-            *(_percent(f["accuracy"], 2), f"{f['log_loss']:.4f}", f"{f['ece']:.4f}"),
-        )
-        for kind, f in heads.items()
-    ]
-    columns = ("head", "threshold", "accuracy", "log loss", "calibration error")
-    if rows:
-        output.print_table(columns, rows, right=columns[1:])
-    rates = [(f"{rate:g}", f"{tau:.4f}") for rate, tau in calibration.false_match]
-    output.say()
-    output.print_table(
-        ("false-match rate", "threshold"), rates, right=("false-match rate", "threshold")
-    )
+    _print_calibration(calibration)
     output.say(f"{calibration.embedder_id}: written to {out}")
 
 
@@ -298,3 +283,23 @@ def _print(
         output.warn(f"no face was found in {faceless['photos']:,} photos: {first}")
     for path in document["files"]:
         output.say(f"written: {path}")
+
+
+def _print_calibration(calibration: Calibration) -> None:
+    heads: dict[str, dict[str, float]] = calibration.figures.get("heads", {})
+    rows = [
+        (
+            kind,
+            f"{calibration.heads[kind].threshold:.4f}",
+            *(_percent(f["accuracy"], 2), f"{f['log_loss']:.4f}", f"{f['ece']:.4f}"),
+        )
+        for kind, f in heads.items()
+    ]
+    columns = ("head", "threshold", "accuracy", "log loss", "calibration error")
+    if rows:
+        output.print_table(columns, rows, right=columns[1:])
+    rates = [(f"{rate:g}", f"{tau:.4f}") for rate, tau in calibration.false_match]
+    output.say()
+    output.print_table(
+        ("false-match rate", "threshold"), rates, right=("false-match rate", "threshold")
+    )

@@ -261,8 +261,8 @@ def fit_from_files(
     """Fit pair heads on one pairs file, check them on another, and tabulate false matches.
 
     The table of false-match rates comes from every pair of photos of two people in both
-    files. Where a file does not say whose photo is whose (a CSV), its pairs of different
-    people are taken. Pairs with a photo in which no face is found are left out, and counted.
+    files; where a file does not name people (a CSV), from its different pairs. Pairs with a
+    photo in which no face is found are left out, and counted.
 
     Args:
         train_file: The heads are fitted on these pairs.
@@ -276,30 +276,24 @@ def fit_from_files(
         on_photo: Called after each photo.
 
     Returns:
-        The calibration; its ``figures`` also count the pairs that were left out.
+        The calibration; ``figures["left_out_pairs"]`` counts what was left out.
 
     Raises:
         ProtocolError: If a file is not a pairs file, or photos are missing.
         TooFewPairsError: If there are too few pairs to fit.
     """
-    lists = [read_pairs(train_file)] + ([read_pairs(test_file)] if test_file else [])
+    lists = [read_pairs(file) for file in (train_file, test_file) if file]
     located = [pairs.locate(images) for pairs in lists]
-    order: dict[Path, int] = {}
-    for paths in located:
-        for path in paths:
-            order.setdefault(path, len(order))
+    distinct = dict.fromkeys(path for paths in located for path in paths)
+    order = {path: number for number, path in enumerate(distinct)}
     if on_start is not None:
         on_start(len(order))
     photos = embed_photos(list(order), embedder, detector=detector, cache=cache, on_photo=on_photo)
-    labelled, left_out = [], []
-    for pairs, paths in zip(lists, located, strict=True):
-        index = np.array([order[p] for p in paths])
-        left, right = index[pairs.left], index[pairs.right]
-        seen = photos.found[left] & photos.found[right]
-        labelled.append(
-            LabelledPairs(photos.vectors[left[seen]], photos.vectors[right[seen]], pairs.same[seen])
-        )
-        left_out.append(int((~seen).sum()))
+    parts = [
+        _labelled(pairs, np.array([order[p] for p in paths]), photos)
+        for pairs, paths in zip(lists, located, strict=True)
+    ]
+    labelled = [pairs for pairs, _ in parts]
     impostors = _impostor_distances(lists, located, order, photos, labelled)
     words = f"{Path(train_file).name} ({labelled[0].same.size:,} pairs)"
     calibration, figures = fit_calibration(
@@ -309,8 +303,18 @@ def fit_from_files(
         embedder_id=photos.embedder_id,
         fitted_on=fitted_on or words,
     )
-    figures["left_out_pairs"] = sum(left_out)
+    figures["left_out_pairs"] = sum(left_out for _, left_out in parts)
     return calibration
+
+
+def _labelled(
+    pairs: PairList, index: NDArray[np.int64], photos: EmbeddedPhotos
+) -> tuple[LabelledPairs, int]:
+    """Return the pairs whose photos both show a face, and how many do not."""
+    left, right = index[pairs.left], index[pairs.right]
+    seen = photos.found[left] & photos.found[right]
+    a, b = photos.vectors[left[seen]], photos.vectors[right[seen]]
+    return LabelledPairs(a, b, pairs.same[seen]), int((~seen).sum())
 
 
 def _impostor_distances(

@@ -150,9 +150,8 @@ def score_identification(
 ) -> IdentificationScores:
     """Run the protocol on embeddings; distances are squared L2.
 
-    A probe without a face, or of a person none of whose photos shows one, is missed. A
-    stranger without a face is taken for nobody. If a person's first photo shows no face the
-    next one that does is enrolled.
+    A probe without a face, or of a person none of whose photos shows one, is missed; a
+    stranger without one is taken for nobody. The first photo that shows a face is enrolled.
 
     Args:
         embeddings: Shape (N, D), unit rows; a row is not looked at where `found` is false.

@@ -155,15 +155,7 @@ def score_pairs(
             f"{labels.shape} and {folds.shape}."
         )
     curve = error_curve(values, labels)
-    numbers = np.unique(folds)
-    accuracies, thresholds = np.empty(numbers.size), np.empty(numbers.size)
-    tau = np.empty(values.size)
-    for index, number in enumerate(numbers):
-        test = folds == number
-        train = ~test if numbers.size > 1 else test
-        thresholds[index] = best_threshold(values[train], labels[train])
-        tau[test] = thresholds[index]
-        accuracies[index] = np.mean((values[test] <= thresholds[index]) == labels[test])
+    accuracies, thresholds, tau = _by_fold(values, labels, folds)
     resampled = bootstrap.resample_pairs(values, labels, rates=fars, resamples=resamples, seed=seed)
     return PairScores(
         accuracies=accuracies,
@@ -178,6 +170,22 @@ def score_pairs(
         same=int(labels.sum()),
         different=int((~labels).sum()),
     )
+
+
+def _by_fold(
+    values: NDArray[np.float64], labels: NDArray[np.bool_], folds: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return accuracy and threshold of each fold, and the threshold of each pair."""
+    numbers = np.unique(folds)
+    accuracies, thresholds = np.empty(numbers.size), np.empty(numbers.size)
+    tau = np.empty(values.size)
+    for index, number in enumerate(numbers):
+        test = folds == number
+        train = ~test if numbers.size > 1 else test
+        thresholds[index] = best_threshold(values[train], labels[train])
+        tau[test] = thresholds[index]
+        accuracies[index] = np.mean((values[test] <= thresholds[index]) == labels[test])
+    return accuracies, thresholds, tau
 
 
 def _rates(
