@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,10 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def bad(tmp_path: Path) -> Path:
-    """A folder of files that are not photos, one kind each."""
-    folder = tmp_path / "bad"
-    folder.mkdir()
+@pytest.fixture(scope="session")
+def bad_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files that are not photos, one kind each; made once."""
+    folder = tmp_path_factory.mktemp("bad")
     (folder / "empty.jpg").write_bytes(b"")
     (folder / "text.jpg").write_text("I am a text file.\n" * 50)
     picture = Image.fromarray(skimage.data.astronaut())
@@ -53,6 +53,12 @@ def bad(tmp_path: Path) -> Path:
     (folder / "noise.png").write_bytes(b"\x89PNG\r\n\x1a\n" + noise)
     Image.new("1", (20_000, 20_000)).save(folder / "huge.png")
     return folder
+
+
+@pytest.fixture
+def bad(bad_files: Path, tmp_path: Path) -> Path:
+    """A folder of one's own with those files."""
+    return Path(shutil.copytree(bad_files, tmp_path / "bad"))
 
 
 @pytest.fixture

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw
 
-from limner.cli import draw
+from limner.cli import draw, lettering
 from limner.cli.draw import COLOURS, Mark, draw_marks
 
 
@@ -15,8 +14,7 @@ def grey(height=600, width=800):
 
 
 def plates_of(marks, height=600, width=800):
-    canvas = Image.fromarray(grey(height, width))
-    return draw._layout(list(marks), canvas, ImageDraw.Draw(canvas), 3)
+    return draw._layout(list(marks), (width, height), 3)
 
 
 def overlap(a, b):
@@ -116,20 +114,36 @@ def test_a_crowd_is_drawn_whole():
     assert max(drawn.image.shape) > 800  # enlarged, for the text
 
 
-def test_a_name_in_letters_that_no_font_has_is_replaced_by_its_number(monkeypatch):
+@pytest.fixture
+def no_system_fonts(monkeypatch):
     from matplotlib import font_manager
 
     monkeypatch.setattr(font_manager, "findSystemFonts", list)
-    draw.font_for.cache_clear()
-    drawn = draw_marks(
-        grey(), [Mark((0, 0, 50, 50), "Zoë Зоя"), Mark((300, 300, 400, 400), "田中")]
-    )
-    draw.font_for.cache_clear()
-    assert drawn.replaced == {2: "田中"}
+    lettering.runs_of.cache_clear()
+    yield
+    lettering.runs_of.cache_clear()
 
 
-def test_the_bundled_font_is_there_and_knows_more_than_latin():
-    assert draw._bundled(True).is_file()
-    assert draw._bundled(False).is_file()
+def test_a_name_in_letters_that_no_font_has_is_replaced_by_its_number(no_system_fonts):
+    marks = [Mark((0, 0, 50, 50), "Zoë Зоя"), Mark((300, 300, 400, 400), "Li 田中")]
+    assert draw_marks(grey(), marks).replaced == {2: "Li 田中"}
+
+
+def test_a_name_in_two_scripts_is_drawn_with_two_fonts(monkeypatch):
+    from matplotlib import font_manager
+
+    own, other = lettering.bundled(True), lettering.bundled(False)
+    known = {own: frozenset(map(ord, "Li ")), other: frozenset(map(ord, "田中"))}
+    monkeypatch.setattr(lettering, "_letters", known.__getitem__)
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [str(other)])
+    lettering.runs_of.cache_clear()
+    assert lettering.runs_of("Li 田中 Li") == ((own, "Li "), (other, "田中"), (own, " Li"))
+    assert lettering.runs_of("Зоя") is None
+    lettering.runs_of.cache_clear()
+
+
+def test_the_bundled_font_is_there_and_knows_more_than_latin(no_system_fonts):
+    assert lettering.bundled(True).is_file()
+    assert lettering.bundled(False).is_file()
     for name in ("Zoë", "Зоя", "Ελένη", "محمد"):
-        assert draw.font_for(name) == draw._bundled(True)
+        assert lettering.runs_of(name) == ((lettering.bundled(True), name),)

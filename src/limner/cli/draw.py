@@ -7,21 +7,18 @@ two can be told apart without colour.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
+from limner.cli.lettering import Line, runs_of
 from limner.types import BoxXYXY, ImageArray
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
-    from PIL.ImageFont import FreeTypeFont
 
 MarkKind = Literal["recognised", "not_recognised", "found"]
 _Rectangle: TypeAlias = tuple[int, int, int, int]
@@ -35,6 +32,7 @@ COLOURS: dict[MarkKind, tuple[int, int, int]] = {
 SMALLEST_SIDE = 480
 _SMALLEST_FONT = 11
 _LIGHT = (255, 255, 255)
+_PALE = (235, 240, 240)
 _CROWD = 30
 _CROWD_FACE = 40
 _CROWD_SIDE = 2600
@@ -99,7 +97,7 @@ def draw_marks(image: ImageArray, marks: Sequence[Mark]) -> Drawn:
         canvas = canvas.resize(size, Image.Resampling.LANCZOS)
     scaled, replaced = [], {}
     for number, mark in enumerate(marks, start=1):
-        if font_for(mark.title) is None:
+        if runs_of(mark.title) is None:
             replaced[number] = mark.title
             mark = replace(mark, title=f"#{number}")
         box = tuple(factor * v for v in mark.box_xyxy)
@@ -115,7 +113,7 @@ def _draw(canvas: Image, marks: list[Mark]) -> ImageArray:
     width = max(3, round(min(canvas.size) / 240))
     for mark in marks:
         _frame(pen, mark, width)
-    plates = _layout(marks, canvas, pen, width)
+    plates = _layout(marks, canvas.size, width)
     for plate in plates:
         _leader(pen, plate, width)
     for plate in plates:
@@ -157,72 +155,12 @@ def _enlargement(size: tuple[int, int], marks: Sequence[Mark]) -> float:
     return factor
 
 
-# --- fonts -----------------------------------------------------------------------------
-
-
-@cache
-def _bundled(bold: bool) -> Path:
-    """Return DejaVu Sans, which matplotlib ships, without importing matplotlib."""
-    found = importlib.util.find_spec("matplotlib")
-    root = Path(found.origin).parent if found and found.origin else Path()
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return root / "mpl-data" / "fonts" / "ttf" / name
-
-
-@cache
-def _letters(path: Path) -> frozenset[int]:
-    """Return the code points that a font file can draw; none if it cannot be read."""
-    from fontTools.ttLib import TTFont, TTLibError
-
-    try:
-        with TTFont(path, fontNumber=0, lazy=True) as font:
-            return frozenset(font.getBestCmap() or ())
-    except (OSError, TTLibError, KeyError, AssertionError):
-        return frozenset()
-
-
-@cache
-def font_for(text: str, *, bold: bool = True) -> Path | None:
-    """Return a font file that has every letter of `text`.
-
-    Args:
-        text: Any script.
-        bold: Prefer the bold face of DejaVu Sans.
-
-    Returns:
-        DejaVu Sans where it can, else the first installed font that can, else None.
-    """
-    if text.isascii():
-        return _bundled(bold)
-    wanted = {ord(c) for c in text if not c.isspace()}
-    if wanted <= _letters(_bundled(bold)):
-        return _bundled(bold)
-    from matplotlib import font_manager
-
-    for name in sorted(font_manager.findSystemFonts()):
-        if wanted <= _letters(Path(name)):
-            return Path(name)
-    return None
-
-
-@cache
-def _font(path: Path | None, size: int) -> FreeTypeFont:
-    from PIL import ImageFont
-
-    return ImageFont.truetype(str(path or _bundled(True)), size)
-
-
-def _fonts(mark: Mark, size: int) -> tuple[FreeTypeFont, FreeTypeFont]:
-    title = _font(font_for(mark.title), size)
-    return title, _font(_bundled(False), max(_SMALLEST_FONT - 1, round(size * 0.78)))
-
-
 # --- layout ----------------------------------------------------------------------------
 
 
-def _layout(marks: list[Mark], canvas: Image, pen: ImageDraw, width: int) -> list[_Plate]:
+def _layout(marks: list[Mark], canvas: tuple[int, int], width: int) -> list[_Plate]:
     """Place the plates with the largest font at which none covers another one."""
-    largest = max(_SMALLEST_FONT + 2, round((canvas.width * canvas.height) ** 0.5 / 40))
+    largest = max(_SMALLEST_FONT + 2, round((canvas[0] * canvas[1]) ** 0.5 / 40))
     sizes: list[int] = []
     size = float(largest)
     while size > _SMALLEST_FONT:
@@ -235,26 +173,26 @@ def _layout(marks: list[Mark], canvas: Image, pen: ImageDraw, width: int) -> lis
     known = [replace(m, detail="") for m in marks if m.kind != "not_recognised"]
     attempts.append((_SMALLEST_FONT, known))
     for font_size, tried in attempts:
-        plates = _place_all(tried, canvas, pen, width, font_size, crowded=False)
+        plates = _place_all(tried, canvas, width, font_size, crowded=False)
         if plates is not None:
             return plates
-    return _place_all(attempts[-1][1], canvas, pen, width, _SMALLEST_FONT, crowded=True) or []
+    return _place_all(attempts[-1][1], canvas, width, _SMALLEST_FONT, crowded=True) or []
 
 
 def _place_all(
-    marks: list[Mark], canvas: Image, pen: ImageDraw, width: int, size: int, *, crowded: bool
+    marks: list[Mark], canvas: tuple[int, int], width: int, size: int, *, crowded: bool
 ) -> list[_Plate] | None:
     """Place a plate for each mark, small faces first; None if one finds no room."""
     placed: list[_Plate] = []
     faces = [_whole(mark.box_xyxy) for mark in marks]
     for index in sorted(range(len(marks)), key=lambda i: _area(faces[i])):
         mark = marks[index]
-        plate_size = _plate_size(mark, pen, size)
-        if not crowded and plate_size[0] > canvas.width:
+        plate_size = _plate_size(mark, size)
+        if not crowded and plate_size[0] > canvas[0]:
             return None
         best: tuple[float, _Rectangle] | None = None
         for rank, corner in enumerate(_corners(faces[index], plate_size, width)):
-            rectangle = _inside(corner, plate_size, canvas.size)
+            rectangle = _inside(corner, plate_size, canvas)
             covered = sum(_overlap(rectangle, other.rectangle) for other in placed)
             if covered and not crowded:
                 continue
@@ -292,20 +230,18 @@ def _corners(face: _Rectangle, size: tuple[int, int], width: int) -> Iterator[tu
         yield middle_x, y0 - (step + 1) * h
 
 
-def _plate_size(mark: Mark, pen: ImageDraw, size: int) -> tuple[int, int]:
-    title, detail = _fonts(mark, size)
-    pad = _pad(size)
-    wide = pen.textlength(mark.title, font=title)
-    high = _line_height(title)
+def _lines(mark: Mark, size: int) -> list[Line]:
+    lines = [Line.of(mark.title, size, bold=True)]
     if mark.detail:
-        wide = max(wide, pen.textlength(mark.detail, font=detail))
-        high += _line_height(detail)
-    return round(wide) + 2 * pad, high + pad
+        small = max(_SMALLEST_FONT - 1, round(size * 0.78))
+        lines.append(Line.of(mark.detail, small, bold=False))
+    return lines
 
 
-def _line_height(font: FreeTypeFont) -> int:
-    ascent, descent = font.getmetrics()
-    return ascent + descent
+def _plate_size(mark: Mark, size: int) -> tuple[int, int]:
+    lines, pad = _lines(mark, size), _pad(size)
+    wide = max(line.width for line in lines)
+    return round(wide) + 2 * pad, sum(line.height for line in lines) + pad
 
 
 def _pad(size: int) -> int:
@@ -381,10 +317,10 @@ def _dashes(
 
 def _plate(pen: ImageDraw, plate: _Plate) -> None:
     x0, y0, x1, y1 = plate.rectangle
-    title, detail = _fonts(plate.mark, plate.size)
     pad = _pad(plate.size)
-    pen.rounded_rectangle((x0, y0, x1 - 1, y1 - 1), radius=pad // 2, fill=COLOURS[plate.mark.kind])
-    pen.text((x0 + pad, y0 + pad // 2), plate.mark.title, font=title, fill=(255, 255, 255))
-    if plate.mark.detail:
-        y = y0 + pad // 2 + _line_height(title)
-        pen.text((x0 + pad, y), plate.mark.detail, font=detail, fill=(235, 240, 240))
+    colour = COLOURS[plate.mark.kind]
+    pen.rounded_rectangle((x0, y0, x1 - 1, y1 - 1), radius=pad // 2, fill=colour)
+    y = y0 + pad // 2
+    for line, ink in zip(_lines(plate.mark, plate.size), (_LIGHT, _PALE), strict=False):
+        line.write(pen, x0 + pad, y, ink)
+        y += line.height
