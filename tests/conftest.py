@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Machines that run tests are noisy; a slow first call is no failure.
+settings.register_profile("limner", deadline=None)
+settings.load_profile("limner")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
