@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from limner.faces import FaceAnalyzer
 from limner.gallery import Gallery
 
 
@@ -255,6 +256,15 @@ def test_the_gallerys_own_embedder_is_used_unasked(run, place, photos):
     with Gallery.open(place) as gallery:
         assert gallery.embedder_id.startswith("dlib-")
     assert run("identify", photos / "hopper-turned.jpg", "--threshold", 0.4).exit_code == 0
+
+
+def test_a_gallery_of_mirrored_embeddings_is_asked_with_mirrored_ones(run, place, photos):
+    analyzer = FaceAnalyzer(mirror=True)
+    face = analyzer.analyze(photos / "hopper.jpg")[0]
+    with Gallery.open(place, create=True) as gallery:
+        gallery.enroll("Grace Hopper", face.embedding)
+    result = run("identify", photos / "hopper-turned.jpg", "--threshold", 0.8)
+    assert result.exit_code == 0, result.stderr
 
 
 @pytest.mark.parametrize("command", ["verify", "forget", "rename", "merge"])

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from limner.gallery import Gallery
 
 
+MIRRORED = "-m"
+"""How an embedder id ends when mirrored chips are averaged in."""
+
+
 @dataclass(frozen=True)
 class OpenGallery:
     """A gallery, and how to make the analyzer that fits it."""
@@ -46,7 +50,7 @@ class OpenGallery:
         pinned = self.gallery.embedder_id
         if model.embedder is None:
             model = replace(model, embedder=_name_of(pinned))
-        analyzer = make_analyzer(find, model)
+        analyzer = make_analyzer(find, model, mirror=(pinned or "").endswith(MIRRORED))
         if pinned is not None and analyzer.embedder_id != pinned:
             raise embedder_mismatch(self.gallery.location, pinned, analyzer.embedder_id)
         return analyzer
@@ -56,9 +60,10 @@ def _name_of(embedder_id: str | None) -> str | None:
     """Return the registry's name for an embedder id; None if it is none of the registry's."""
     from limner import weights
 
+    own = (embedder_id or "").removesuffix(MIRRORED)
     for name in weights.names():
         spec = weights.spec(name)
-        if spec.task == "embedder" and spec.embedder_id == embedder_id:
+        if spec.task == "embedder" and spec.embedder_id == own:
             return name
     return None
 

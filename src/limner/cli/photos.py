@@ -121,7 +121,7 @@ def parse_box(text: str) -> BoxXYXY:
 
 
 def make_analyzer(
-    find: FindOptions, model: ModelOptions | None, *, embed: bool = True
+    find: FindOptions, model: ModelOptions | None, *, embed: bool = True, mirror: bool = False
 ) -> FaceAnalyzer:
     """Build the analyzer that the options ask for, and show what has to be fetched first."""
     from limner import weights
@@ -137,6 +137,7 @@ def make_analyzer(
         DETECTOR,
         embedder,
         device="auto" if model is None else model.device,
+        mirror=mirror,
         options=options,
         min_size=find.min_size,
         min_score=find.min_score,
