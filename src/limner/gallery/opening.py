@@ -14,11 +14,12 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from limner.errors import GalleryError, LimnerError
+from limner.errors import GalleryError
 from limner.gallery import schema
 
 BUSY_TIMEOUT_S = 30.0
 _CACHE_KIB = 65_536
+_MAX_REASON = 200
 _WAL_KEPT_BYTES = 64 * 1024 * 1024
 
 SQLITE_MAGIC = b"SQLite format 3\0"
@@ -33,7 +34,7 @@ def gallery_error(path: Path, error: sqlite3.Error) -> GalleryError:
     """Turn what SQLite reports into one sentence."""
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
-    text = str(error)
+    text = " ".join(str(error).split())[:_MAX_REASON]
     if primary == sqlite3.SQLITE_FULL:
         return GalleryError(
             f"the disk of the gallery {path} is full; nothing was changed. "
@@ -198,21 +199,21 @@ def open_file(path: Path) -> tuple[sqlite3.Connection, str]:
     if not os.access(path, os.R_OK):
         raise GalleryError(f"the gallery {path} cannot be opened: permission denied.")
     mode = _mode(path)
-    with sentences(path):
+    connection: sqlite3.Connection | None = None
+    try:
         connection = connect(path, mode=mode)
-        try:
-            _recognise(connection, path, mode)
-        except sqlite3.Error as error:
+        _recognise(connection, path, mode)
+    except BaseException as error:
+        if connection is not None:
             connection.close()
-            if mode == "ro":
-                raise GalleryError(
-                    f"the gallery {path} has changes in {path.name}-wal that a read-only disk "
-                    "does not let limner read; copy both files to a folder that can be written."
-                ) from error
-            raise
-        except LimnerError:
-            connection.close()
-            raise
+        if isinstance(error, sqlite3.OperationalError) and mode == "ro":
+            raise GalleryError(
+                f"the gallery {path} has changes in {path.name}-wal that a read-only disk does "
+                "not let limner read; copy both files to a folder that can be written."
+            ) from error
+        if isinstance(error, sqlite3.Error):
+            raise gallery_error(path, error) from error
+        raise
     return connection, mode
 
 

@@ -92,8 +92,10 @@ class Searcher:
         self._epoch = state.epoch
         self._last_face = self._last_removal = self._unsaved = 0
         self._index = None
-        if state.dim is None or state.faces < indexes.EXACT_BELOW:
-            self._index = ExactIndex(state.dim or 1)
+        if state.dim is None:  # nobody was ever enrolled: not even the width is known
+            return
+        if state.faces < indexes.EXACT_BELOW:
+            self._index = ExactIndex(state.dim)
             self._last_removal = state.last_removal
             self._catch_up()
             return
