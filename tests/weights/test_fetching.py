@@ -119,7 +119,9 @@ def test_a_changed_file_is_not_glued_to_the_old_half(server, make_spec, body, fo
     with pytest.raises(WeightsError):
         fetch.fetch(spec, folder)
     server.files["/toy.bin"], server.etag = body, '"v2"'
+    server.requests.clear()
     fetch.fetch(spec, folder)  # If-Range makes the server send the whole
+    assert len(server.requests) == 1
     assert (folder / "toy.bin").read_bytes() == body
 
 
@@ -183,7 +185,8 @@ def test_a_wrong_digest_never_leaves_a_file(server, make_spec, body, folder):
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_file_that_is_too_long_is_refused_early(server, make_spec, body, folder, chunked):
     server.files["/toy.bin"], server.chunked = body + b"x" * 5_000_000, chunked
-    with pytest.raises(WeightsError, match="wanted"):
+    reason = "sent more than the wanted" if chunked else r"offers \d+ bytes"
+    with pytest.raises(WeightsError, match=reason):
         fetch.fetch(make_spec(body, url_source(server)), folder)
     assert leftovers(folder) == []
 

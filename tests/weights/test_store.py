@@ -286,6 +286,20 @@ class TestConversion:
         for kind, path in loaded.files.items():
             assert note["files"][kind]["sha256"] == cache.sha256_of(path, anew=True)
 
+    def test_the_detector_loses_its_fixed_size(self, original, tmp_path, monkeypatch):
+        import onnx
+
+        source = original("yunet")
+        monkeypatch.setenv("LIMNER_HOME", str(tmp_path / "home"))
+        folder = weights.model_dir(weights.spec("yunet"))
+        folder.mkdir(parents=True)
+        (folder / source.name).write_bytes(source.read_bytes())
+        loaded = weights.load("yunet", offline=True)
+        (image,) = onnx.load(loaded.files["onnx"]).graph.input
+        sides = [d.dim_param or d.dim_value for d in image.type.tensor_type.shape.dim]
+        assert sides == [1, 3, "height", "width"]
+        assert weights.verify("yunet").ok
+
     def test_a_damaged_converted_file_is_made_again(self, fresh, caplog):
         loaded = weights.load("dlib", offline=True)
         good = loaded.files["onnx"].read_bytes()

@@ -125,6 +125,7 @@ def test_pip_that_hangs_is_ended(make_spec, body, folder, monkeypatch, tmp_path)
 def test_a_folder_named_pip_is_not_run(links, make_spec, body, folder, tmp_path, monkeypatch):
     trap = tmp_path / "trap"
     (trap / "pip").mkdir(parents=True)
+    (trap / "pip" / "__init__.py").touch()
     (trap / "pip" / "__main__.py").write_text("raise SystemExit('trapped')")
     monkeypatch.chdir(trap)
     build_wheel(links, body)

@@ -53,10 +53,11 @@ def convert(spec: ModelSpec, folder: Path) -> None:
     state = read_state(spec, original)
     if spec.size_px is None or spec.dim is None:
         raise WeightsError(f"{spec.name}: size_px and dim are needed to convert.")
-    model = module_from_state(spec, state)
-    onnx = onnx_bytes(model, size=spec.size_px, dim=spec.dim)
-    metadata = {"model": spec.name, "original_sha256": spec.sha256}
+    metadata = {"original_sha256": spec.sha256}  # more than one key is written in any order
     write_whole(path_of(spec, "safetensors", folder), save(state, metadata))
+    model = module_from_state(spec, state)
+    del state  # 90 MB of facenet are enough in memory once
+    onnx = onnx_bytes(model, size=spec.size_px, dim=spec.dim)
     write_whole(path_of(spec, "onnx", folder), onnx)
 
 
@@ -110,6 +111,7 @@ def module_from_state(spec: ModelSpec, state: dict[str, Tensor]) -> Preprocess:
         A module that takes uint8 RGB chips (N, S, S, 3) and gives (N, D), in evaluation
         mode, batch normalisations folded, parameters without gradients.
     """
+    import torch
     from torch import nn
 
     from limner.nets.preprocess import Normalise, Preprocess, Standardise
@@ -118,14 +120,16 @@ def module_from_state(spec: ModelSpec, state: dict[str, Tensor]) -> Preprocess:
     if spec.converter == "facenet":
         from limner.nets.inception_resnet import InceptionResNetV1
 
-        trunk = InceptionResNetV1()
-        trunk.load_state_dict(state)
+        with torch.device("meta"):
+            trunk = InceptionResNetV1()
+        trunk.load_state_dict(state, assign=True)
         net = trunk.folded()
     elif spec.converter == "dlib":
         from limner.nets.dlib_resnet import DlibResNet
 
-        net = DlibResNet()
-        net.load_state_dict(state)
+        with torch.device("meta"):
+            net = DlibResNet()
+        net.load_state_dict(state, assign=True)
     else:
         raise WeightsError(f"{spec.name} has no torch module; use its ONNX file.")
     normalisation: nn.Module = Standardise()

@@ -206,5 +206,6 @@ def onnx_bytes(model: Preprocess, *, size: int, dim: int) -> bytes:
         ir_version=IR_VERSION,
         producer_name="limner",
     )
-    onnx.checker.check_model(proto, full_check=True)
-    return bytes(proto.SerializeToString(deterministic=True))
+    data = bytes(proto.SerializeToString(deterministic=True))
+    onnx.checker.check_model(data, full_check=True)
+    return data
