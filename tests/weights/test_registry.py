@@ -118,7 +118,7 @@ def test_importing_the_room_is_light_and_touches_nothing(tmp_path):
         "def refuse(*a, **k): raise SystemExit('a socket was opened')\n"
         "socket.socket.connect = refuse\n"
         "import limner.weights\n"
-        "heavy = {'torch', 'onnx', 'onnxruntime', 'h5py', 'cv2', 'safetensors'}\n"
+        "heavy = {'torch', 'onnx', 'onnxruntime', 'h5py', 'cv2', 'safetensors', 'ssl'}\n"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )
     run = subprocess.run(

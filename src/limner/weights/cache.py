@@ -55,6 +55,11 @@ def is_intact(path: Path, sha256: str, *, anew: bool = False) -> bool:
         return False
 
 
+def has_original(spec: ModelSpec, folder: Path) -> bool:
+    """Tell whether the folder holds the original file with the right digest."""
+    return is_intact(folder / spec.file, spec.sha256)
+
+
 def cache_error(path: Path, error: OSError) -> WeightsError:
     """Turn a failure of the disk into one clear sentence."""
     reason = error.strerror or str(error)

