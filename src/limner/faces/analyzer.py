@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -152,7 +153,7 @@ class FaceAnalyzer:
             return faces
         embedder = self._needed_embedder()
         chips = [embedder.chip(image, face) for face in faces]
-        return self._finish(faces, chips, embed=embed, keep_chips=keep_chips)
+        return _finish(embedder, faces, chips, embed=embed, keep_chips=keep_chips)
 
     def embed_faces(
         self, photo: Source, faces: Sequence[Face], *, keep_chips: bool = False
@@ -165,21 +166,7 @@ class FaceAnalyzer:
         embedder = self._needed_embedder()
         image = images.read(photo)
         chips = [embedder.chip(image, face) for face in faces]
-        return self._finish(list(faces), chips, embed=True, keep_chips=keep_chips)
-
-    def _finish(
-        self, faces: list[Face], chips: list[ImageArray], *, embed: bool, keep_chips: bool
-    ) -> list[Face]:
-        embedder = self._needed_embedder()
-        if keep_chips:
-            faces = [replace(face, chip=chip) for face, chip in zip(faces, chips, strict=True)]
-        if embed:
-            rows = embedder.embed_chips(chips)
-            faces = [
-                replace(face, embedding=Embedding(vector=row, embedder_id=embedder.embedder_id))
-                for face, row in zip(faces, rows, strict=True)
-            ]
-        return faces
+        return _finish(embedder, faces, chips, embed=True, keep_chips=keep_chips)
 
     def analyze_many(
         self,
@@ -191,8 +178,9 @@ class FaceAnalyzer:
     ) -> Iterator[PhotoFaces]:
         """Yield the faces of many photos, in their order.
 
-        Photos are read and searched on all cores while the faces of several photos go through
-        the embedder together. Memory is bounded: a few photos a core are under way.
+        Each core takes whole photos, from reading to embedding; on a GPU the cores read and
+        search, and the faces of several photos go through the embedder together. Memory is
+        bounded: a few photos a core are under way.
 
         Args:
             photos: As `analyze` takes them; may be a generator.
@@ -207,49 +195,86 @@ class FaceAnalyzer:
         if on_error not in ("raise", "yield"):
             raise UnknownNameError(f"on_error must be 'raise' or 'yield', got {on_error!r}.")
         embedder = self.embedder if embed or keep_chips else None
-        detector = self._single_threaded_detector()
+        alone = getattr(embedder, "single_threaded", lambda: None)() if embed else None
+        finish = partial(_finish, embed=embed, keep_chips=keep_chips)
+        look = partial(_look, self._single_threaded_detector(), embedder, alone, finish)
         ready: list[tuple[PhotoFaces, list[ImageArray]]] = []
-        count = 0
-        for found, chips in _ahead(photos, detector, embedder):
+        waiting = 0
+        for found, chips in _ahead(photos, look):
             if found.error is not None and on_error == "raise":
                 raise found.error
             ready.append((found, chips))
-            count += len(chips)
-            if count >= BATCH or len(ready) >= 4 * BATCH or embedder is None:
-                yield from self._flush(ready, embed=embed, keep_chips=keep_chips)
-                ready, count = [], 0
-        yield from self._flush(ready, embed=embed, keep_chips=keep_chips)
+            waiting += len(chips)
+            if waiting >= BATCH or (not chips and len(ready) >= BATCH) or alone or not embedder:
+                yield from _flush(ready, embedder, finish)
+                ready, waiting = [], 0
+        yield from _flush(ready, embedder, finish)
 
-    def _flush(
-        self,
-        ready: list[tuple[PhotoFaces, list[ImageArray]]],
-        *,
-        embed: bool,
-        keep_chips: bool,
-    ) -> Iterator[PhotoFaces]:
-        flat = [face for found, chips in ready if chips for face in found.faces or []]
-        chips = [chip for _, chips in ready for chip in chips]
-        done = iter(self._finish(flat, chips, embed=embed, keep_chips=keep_chips) if flat else [])
-        for found, own in ready:
-            yield replace(found, faces=[next(done) for _ in own]) if own else found
+
+def _finish(
+    embedder: Embedder,
+    faces: Sequence[Face],
+    chips: list[ImageArray],
+    *,
+    embed: bool,
+    keep_chips: bool,
+) -> list[Face]:
+    """Give faces what was asked for: their chips, their embeddings."""
+    done = list(faces)
+    if keep_chips:
+        done = [replace(face, chip=chip) for face, chip in zip(done, chips, strict=True)]
+    if embed:
+        rows = embedder.embed_chips(chips)
+        done = [
+            replace(face, embedding=Embedding(vector=row, embedder_id=embedder.embedder_id))
+            for face, row in zip(done, rows, strict=True)
+        ]
+    return done
+
+
+def _flush(
+    ready: list[tuple[PhotoFaces, list[ImageArray]]],
+    embedder: Embedder | None,
+    finish: Callable[..., list[Face]],
+) -> Iterator[PhotoFaces]:
+    """Put the waiting chips of several photos through the embedder together."""
+    flat = [face for found, chips in ready if chips for face in found.faces or []]
+    chips = [chip for _, own in ready for chip in own]
+    done = iter(finish(embedder, flat, chips) if embedder and flat else [])
+    for found, own in ready:
+        yield replace(found, faces=[next(done) for _ in own]) if own else found
+
+
+def _look(
+    detector: Detector,
+    embedder: Embedder | None,
+    alone: Embedder | None,
+    finish: Callable[..., list[Face]],
+    photo: Source,
+) -> tuple[PhotoFaces, list[ImageArray]]:
+    """Read and search one photo; embed its faces here if the embedder has a core to itself.
+
+    Returns:
+        What was found, and the chips that still wait for the embedder.
+    """
+    name = images.describe(photo)
+    try:
+        image = images.read(photo)
+        faces = detector.detect(image)
+        chips = [embedder.chip(image, face) for face in faces] if embedder else []
+        if alone is not None and faces:
+            faces, chips = finish(alone, faces, chips), []
+    except LimnerError as error:
+        return PhotoFaces(photo=name, faces=None, error=error), []
+    size_hw = (int(image.shape[0]), int(image.shape[1]))
+    return PhotoFaces(photo=name, faces=faces, size_hw=size_hw), chips
 
 
 def _ahead(
-    photos: Iterable[Source], detector: Detector, embedder: Embedder | None
+    photos: Iterable[Source],
+    look: Callable[[Source], tuple[PhotoFaces, list[ImageArray]]],
 ) -> Iterator[tuple[PhotoFaces, list[ImageArray]]]:
-    """Read and search photos on a few threads, a bounded number ahead of the caller."""
-
-    def look(photo: Source) -> tuple[PhotoFaces, list[ImageArray]]:
-        name = images.describe(photo)
-        try:
-            image = images.read(photo)
-            faces = detector.detect(image)
-            chips = [embedder.chip(image, face) for face in faces] if embedder else []
-        except LimnerError as error:
-            return PhotoFaces(photo=name, faces=None, error=error), []
-        size_hw = (int(image.shape[0]), int(image.shape[1]))
-        return PhotoFaces(photo=name, faces=faces, size_hw=size_hw), chips
-
+    """Look at photos on a thread a core, a bounded number ahead of the caller."""
     workers = cpu_threads()
     pending: deque[Future[tuple[PhotoFaces, list[ImageArray]]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="limner-faces")

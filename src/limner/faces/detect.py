@@ -148,7 +148,7 @@ class YuNet:
             raise InputError(f"min_size must lie between 8 and 10000 pixels, got {min_size}.")
         self.min_score = float(min_score)
         self.min_size = float(min_size)
-        loaded = weights.load("yunet")
+        loaded = weights.load("yunet", kinds=("onnx",))
         self._session: Any = open_session(loaded.files["onnx"], threads=threads)
         self._input = self._session.get_inputs()[0].name
         self._outputs = [o.name for o in self._session.get_outputs()]

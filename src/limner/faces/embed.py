@@ -6,7 +6,8 @@ embedders into one whose squared distance is the weighted mean of theirs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
@@ -64,6 +65,8 @@ class NetworkEmbedder:
         engine: What runs the network: uint8 RGB chips (N, S, S, 3) in, (N, D) out.
         mirror: Whether the chip's mirror image is embedded too and the two are averaged:
             twice the work for a little accuracy.
+        reopen: Opens another engine for the same network with so many threads; None where
+            the network runs on a GPU.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class NetworkEmbedder:
         crop: Crop,
         engine: Engine,
         mirror: bool = False,
+        reopen: Callable[[int], Engine] | None = None,
     ) -> None:
         self.name = name
         self.embedder_id = f"{embedder_id}-m" if mirror else embedder_id
@@ -84,6 +88,19 @@ class NetworkEmbedder:
         self.crop = crop
         self.engine = engine
         self.mirror = mirror
+        self._reopen = reopen
+        self._one: NetworkEmbedder | None = None
+
+    def single_threaded(self) -> NetworkEmbedder | None:
+        """Return the same embedder on an engine of one thread; None on a GPU.
+
+        A core each for several photos gets more faces through the network than all cores for
+        one: the network's layers are too small to share out well (docs/benchmarks.md).
+        """
+        if self._one is None and self._reopen is not None:
+            self._one = copy.copy(self)
+            self._one.engine = self._reopen(1)
+        return self._one
 
     def chip(self, image: ImageArray, face: Face) -> ImageArray:
         """Cut the chip of a face, shape (chip_size, chip_size, 3), uint8 RGB."""
@@ -138,6 +155,16 @@ class FusedEmbedder:
         self.dim = sum(part.dim for part, _ in parts)
         # The chips of all parts are stacked below each other and padded to one width.
         self.chip_size = max(part.chip_size for part, _ in parts)
+
+    def single_threaded(self) -> FusedEmbedder | None:
+        """Return the same embedder on engines of one thread; None on a GPU."""
+        ones = [(part.single_threaded(), root) for part, root in self.parts]
+        found = [(part, root) for part, root in ones if part is not None]
+        if len(found) < len(ones):
+            return None
+        clone = copy.copy(self)
+        clone.parts = found
+        return clone
 
     def chip(self, image: ImageArray, face: Face) -> ImageArray:
         """Cut the chips of all parts, one below the other: (parts * S, S, 3), uint8 RGB."""
@@ -233,25 +260,29 @@ def load_embedder(
 def _registered(
     name: str, where: str, engine: EngineName, mirror: bool, threads: int | None
 ) -> NetworkEmbedder:
-    loaded = weights.load(name)
+    loaded = weights.load(name, kinds=("onnx",))
     spec = loaded.spec
     if spec.size_px is None or spec.dim is None:
         raise WeightsError(f"{name}: the registry states neither size_px nor dim.")
-    runner = resolve_engine(
-        engine,
-        where,
-        onnx_path=loaded.files["onnx"],
-        module=lambda: weights.torch_module(loaded),
-        threads=threads,
-    )
+
+    def open_engine(count: int | None) -> Engine:
+        return resolve_engine(
+            engine,
+            where,
+            onnx_path=loaded.files["onnx"],
+            module=lambda: weights.torch_module(loaded),
+            threads=count,
+        )
+
     return NetworkEmbedder(
         name=name,
         embedder_id=spec.embedder_id,
         dim=spec.dim,
         chip_size=spec.size_px,
         crop=CROPS[name],
-        engine=runner,
+        engine=open_engine(threads),
         mirror=mirror,
+        reopen=open_engine if where == "cpu" and engine != "torch" else None,
     )
 
 
@@ -269,11 +300,15 @@ def _custom(
             f"{path} is an ONNX file, which the engine 'torch' cannot run; "
             "use 'auto', 'onnxruntime' or 'openvino'."
         )
-    runner = resolve_engine(engine, "cpu", onnx_path=path, module=None, threads=threads)
 
-    def feed(chips: ImageArray) -> FloatArray:
-        rows = [_prepare(chips, model)] if model.batch is None else _one_by_one(chips, model)
-        return np.concatenate([runner(batch).reshape(len(batch), -1) for batch in rows])
+    def open_engine(count: int | None) -> Engine:
+        runner = resolve_engine(engine, "cpu", onnx_path=path, module=None, threads=count)
+
+        def feed(chips: ImageArray) -> FloatArray:
+            rows = [_prepare(chips, model)] if model.batch is None else _one_by_one(chips, model)
+            return np.concatenate([runner(batch).reshape(len(batch), -1) for batch in rows])
+
+        return feed
 
     return NetworkEmbedder(
         name=model.name,
@@ -281,8 +316,9 @@ def _custom(
         dim=model.dim,
         chip_size=model.chip_size,
         crop=ARCFACE,
-        engine=feed,
+        engine=open_engine(threads),
         mirror=mirror,
+        reopen=open_engine,
     )
 
 
