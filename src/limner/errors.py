@@ -7,7 +7,7 @@ The tree::
     |   |-- ImageError                   a file or buffer that is not a readable picture
     |   |-- ShapeError                   an array of the wrong shape or dtype
     |   |-- ZeroNormError                an embedding of length zero has no direction
-    |   |-- FaceCountError               a photo with no face, or with several, where one is expected
+    |   |-- FaceCountError               a photo with no face, or several, where one is expected
     |   |-- UnknownNameError             a model, person, metric or option that does not exist
     |   |-- NameTakenError               a person of that name exists already
     |   |-- EmbedderMismatch             embeddings of two embedders cannot be compared
