@@ -274,8 +274,9 @@ def calibrate_folder(
     """
     from limner import images
     from limner.faces import choose
-    from limner.gallery.enrolment import read_people_folder
+    from limner.gallery.enrolment import check_embedder, read_people_folder
 
+    check_embedder(gallery, analyzer)
     listing = read_people_folder(folder)
     _check_enough(len(listing.people), false_match_rate)  # before the long work
     paths = [(name, path) for name, found in listing.people.items() for path in found]

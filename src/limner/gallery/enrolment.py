@@ -16,6 +16,7 @@ from limner.gallery.chips import cut_surroundings
 from limner.gallery.gallery import Gallery
 from limner.gallery.names import name_key, normalise_name
 from limner.gallery.records import EnrollResult, ImportReport, PhotoProblem, PhotoRef
+from limner.gallery.store import embedder_mismatch
 from limner.types import BoxXYXY, Embedding, Face, ImageArray
 
 if TYPE_CHECKING:
@@ -87,6 +88,17 @@ def _embedding(face: Face) -> Embedding:
     return face.embedding
 
 
+def check_embedder(gallery: Gallery, analyzer: FaceAnalyzer) -> None:
+    """Refuse an analyzer of another embedder, before any photo is read.
+
+    Raises:
+        EmbedderMismatch: If the gallery belongs to another embedder.
+    """
+    pinned = gallery.embedder_id
+    if pinned is not None and analyzer.embedder_id != pinned:
+        raise embedder_mismatch(gallery.location, pinned, analyzer.embedder_id)
+
+
 def _chips(photo: Source, faces: Sequence[Face]) -> list[ImageArray | None]:
     from limner import images
 
@@ -131,6 +143,7 @@ def enroll_photos(
     given = [photos] if isinstance(photos, str | os.PathLike | bytes) else list(photos)
     if not given:
         raise InputError(f"no photo was given to enrol {clean!r} from.")
+    check_embedder(gallery, analyzer)
     embeddings: list[Embedding] = []
     refs: list[PhotoRef] = []
     chips: list[ImageArray | None] = []
@@ -326,6 +339,7 @@ def import_folder(
     """
     from limner.faces import choose
 
+    check_embedder(gallery, analyzer)
     listing = read_people_folder(folder)
     run = _Import(gallery, progress, keep_chips)
     run.failed += listing.problems

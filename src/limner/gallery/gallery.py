@@ -311,6 +311,11 @@ class Gallery(GalleryFile):
             self, labelled, false_match_rate=false_match_rate, fitted_on=fitted_on
         )
 
+    def reset_calibration(self) -> None:
+        """Forget the gallery's own calibration; the shipped one is used again."""
+        with self._lock:
+            self._store.set_meta({"calibration": None})
+
 
 def _photo_refs(photo: Photo | Sequence[Photo], count: int) -> list[PhotoRef | None]:
     given: list[Any]

@@ -254,6 +254,7 @@ class Store(Protocol):
 def embedder_mismatch(location: str, pinned: str, given: str) -> EmbedderMismatch:
     """Return the error of an embedding that does not belong into a gallery."""
     name = re.split(r"-[0-9a-f]{8,}", given, maxsplit=1)[0]
+    name += " --mirror" if given.endswith("-m") else ""
     return EmbedderMismatch(
         f"the gallery {location} holds embeddings of {pinned}, got one of {given}; "
         f"use that embedder, or change the gallery with "
