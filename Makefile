@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench clean distclean
+.PHONY: help demo test lint format public-names bench clean distclean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
 
 demo: $(VENV)/.demo ## Find, enrol and recognise people in real photographs, and show it
 	$(BIN)/limner demo --out out/demo
@@ -22,8 +22,11 @@ lint: $(VENV)/.dev ## Check style, types and import rules only
 	scripts/check
 
 format: $(VENV)/.dev ## Lay the code out
-	$(BIN)/ruff check --fix src tests bench examples
-	$(BIN)/ruff format src tests bench examples
+	$(BIN)/ruff check --fix src tests bench
+	$(BIN)/ruff format src tests bench
+
+public-names: $(VENV)/.dev ## Accept the present public names as promises
+	$(BIN)/python tests/test_house.py > tests/public_names.new && mv tests/public_names.new tests/public_names.txt
 
 bench: $(VENV)/.dev ## Measure speed and accuracy, side by side with others (long)
 	$(BIN)/python bench/faces.py
@@ -31,7 +34,7 @@ bench: $(VENV)/.dev ## Measure speed and accuracy, side by side with others (lon
 
 clean: ## Remove what runs leave behind; keeps the environment and fetched weights
 	rm -rf build dist out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	find src tests bench examples -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## The same, and the environment
 	rm -rf $(VENV)
