@@ -22,8 +22,8 @@ lint: $(VENV)/.dev ## Check style, types and import rules only
 	scripts/check
 
 format: $(VENV)/.dev ## Lay the code out
-	$(BIN)/ruff check --fix src tests bench
-	$(BIN)/ruff format src tests bench
+	$(BIN)/ruff check --fix src tests bench examples
+	$(BIN)/ruff format src tests bench examples
 
 public-names: $(VENV)/.dev ## Accept the present public names as promises
 	$(BIN)/python tests/test_house.py > tests/public_names.new && mv tests/public_names.new tests/public_names.txt
@@ -34,7 +34,7 @@ bench: $(VENV)/.dev ## Measure speed and accuracy, side by side with others (lon
 
 clean: ## Remove what runs leave behind; keeps the environment and fetched weights
 	rm -rf build dist out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests bench examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## The same, and the environment
 	rm -rf $(VENV)
