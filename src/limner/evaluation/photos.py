@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import os
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from limner.errors import ProtocolError
+from limner.evaluation.photo_cache import (
+    Rows,
+    cache_file,
+    photo_keys,
+    positions,
+    read_rows,
+    write_rows,
+)
 from limner.types import Face, FloatArray, ImageArray
 
 if TYPE_CHECKING:
     from limner.faces import Detector, Embedder
-
-_CACHE_FORMAT = 1
 
 
 def central_face(faces: Sequence[Face], size_hw: tuple[int, int]) -> Face | None:
@@ -74,7 +76,7 @@ class EmbeddedPhotos:
         boxes_xyxy: Shape (N, 4), float32, the face's box; NaN where there is none.
         unreadable: Index and reason of each photo that could not be read.
         embedder_id: The embedder that made the vectors.
-        cached: Whether they came from the cache.
+        cached: Whether all of them came from the cache.
     """
 
     vectors: FloatArray
@@ -101,9 +103,9 @@ def embed_photos(
         paths: The photos.
         embedder: Makes the embeddings.
         detector: Finds the faces; default: YuNet.
-        cache: Folder in which embeddings are kept. They are used again for the same embedder,
-            detector and files (path, size and time of change).
-        on_photo: Called after each photo.
+        cache: Folder in which embeddings are kept. They are used again, photo by photo, for
+            the same embedder, detector and file (path, size and time of change).
+        on_photo: Called after each photo that is not in the cache.
 
     Raises:
         ProtocolError: If the cache cannot be written, or not a single photo shows a face.
@@ -112,34 +114,48 @@ def embed_photos(
     from limner.faces import YuNet
 
     detector = YuNet(threads=1) if detector is None else detector
-    kept = None if cache is None else _cache_file(Path(cache), paths, embedder, detector)
-    result = None if kept is None else _load(kept, len(paths), embedder.embedder_id)
-    if result is None:
-        result = _embed(paths, embedder, detector, on_photo)
-        if kept is not None:
-            _save(kept, result)
-    if not result.found.any():
-        reason = f" ({result.unreadable[0][1]})" if result.unreadable else ""
+    keys = photo_keys(paths)
+    file = None if cache is None else cache_file(Path(cache), embedder.embedder_id, detector)
+    kept = None if file is None else read_rows(file, embedder.dim)
+    known = np.full(len(paths), -1) if kept is None else positions(kept.keys, keys)
+    missing = np.flatnonzero(known < 0)
+    fresh = _embed([paths[int(i)] for i in missing], keys[missing], embedder, detector, on_photo)
+    everything = fresh if kept is None else kept.followed_by(fresh)
+    if file is not None and missing.size:
+        write_rows(file, everything)
+    known[missing] = np.arange(missing.size) + (0 if kept is None else len(kept.keys))
+    rows = everything.take(known)
+    unreadable = tuple((int(i), str(rows.reasons[i])) for i in np.flatnonzero(rows.reasons != ""))
+    if not rows.found.any():
+        reason = f" ({unreadable[0][1]})" if unreadable else ""
         raise ProtocolError(f"none of the {len(paths):,} photos shows a face{reason}.")
-    return result
+    return EmbeddedPhotos(
+        vectors=rows.vectors,
+        found=rows.found,
+        boxes_xyxy=rows.boxes_xyxy,
+        unreadable=unreadable,
+        embedder_id=embedder.embedder_id,
+        cached=not missing.size,
+    )
 
 
 def _embed(
     paths: Sequence[str | Path],
+    keys: NDArray[np.str_],
     embedder: Embedder,
     detector: Detector,
     on_photo: Callable[[], None] | None,
-) -> EmbeddedPhotos:
+) -> Rows:
     from limner.faces import FaceAnalyzer
 
     analyzer = FaceAnalyzer(CentralFace(detector), embedder)
     vectors = np.zeros((len(paths), embedder.dim), np.float32)
     boxes = np.full((len(paths), 4), np.nan, np.float32)
     found = np.zeros(len(paths), bool)
-    unreadable: list[tuple[int, str]] = []
+    reasons = [""] * len(paths)
     for index, photo in enumerate(analyzer.analyze_many(paths, on_error="yield")):
         if photo.error is not None:
-            unreadable.append((index, str(photo.error)))
+            reasons[index] = str(photo.error)
         for face in photo.faces or ():
             if face.embedding is not None:
                 vectors[index] = face.embedding.vector
@@ -147,66 +163,4 @@ def _embed(
                 found[index] = True
         if on_photo is not None:
             on_photo()
-    return EmbeddedPhotos(
-        vectors, found, boxes, tuple(unreadable), embedder.embedder_id, cached=False
-    )
-
-
-def _cache_file(
-    folder: Path, paths: Sequence[str | Path], embedder: Embedder, detector: Detector
-) -> Path:
-    """Name the cache file by everything that the embeddings depend on."""
-    digest = hashlib.sha256()
-    settings = [getattr(detector, name, None) for name in ("min_score", "min_size")]
-    digest.update(repr((_CACHE_FORMAT, type(detector).__name__, settings)).encode())
-    for path in paths:
-        digest.update(os.fsencode(os.path.abspath(path)))
-        with contextlib.suppress(OSError):
-            status = os.stat(path)
-            digest.update(f"\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
-    identity = "".join(c if c.isalnum() or c in "-_." else "_" for c in embedder.embedder_id)
-    return folder / f"{identity}-{digest.hexdigest()[:16]}.npz"
-
-
-def _load(path: Path, count: int, embedder_id: str) -> EmbeddedPhotos | None:
-    """Read a cache file; None where there is none that can be used."""
-    try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as kept:
-            arrays = {name: kept[name] for name in kept.files}
-        indices, reasons = arrays["unreadable_index"], arrays["unreadable_reason"]
-        result = EmbeddedPhotos(
-            vectors=arrays["vectors"].astype(np.float32, copy=False),
-            found=arrays["found"].astype(bool, copy=False),
-            boxes_xyxy=arrays["boxes_xyxy"].astype(np.float32, copy=False),
-            unreadable=tuple(
-                (int(i), str(reason)) for i, reason in zip(indices, reasons, strict=True)
-            ),
-            embedder_id=str(arrays["embedder_id"]),
-            cached=True,
-        )
-    except Exception:  # absent or damaged: it is only a cache, and is made again
-        return None
-    fits = result.vectors.shape[:1] == result.found.shape == (count,)
-    return result if fits and result.embedder_id == embedder_id else None
-
-
-def _save(path: Path, result: EmbeddedPhotos) -> None:
-    arrays: dict[str, Any] = {
-        "vectors": result.vectors,
-        "found": result.found,
-        "boxes_xyxy": result.boxes_xyxy,
-        "unreadable_index": np.array([i for i, _ in result.unreadable], np.int64),
-        "unreadable_reason": np.array([reason for _, reason in result.unreadable], np.str_),
-        "embedder_id": np.array(result.embedder_id),
-    }
-    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as stream:
-            np.savez(stream, **arrays)
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        reason = (error.strerror or str(error)).lower()
-        raise ProtocolError(f"the cache {path} cannot be written: {reason}.") from error
+    return Rows(keys, vectors, found, boxes, np.array(reasons, np.str_))
