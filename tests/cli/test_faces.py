@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -76,6 +79,23 @@ def test_detect_draws_a_folder_into_a_folder(limner, photos, tmp_path):
     assert limner("detect", photos, "--draw", tmp_path / "drawn").exit_code == 0
     names = sorted(p.stem for p in (tmp_path / "drawn").iterdir())
     assert names == sorted(p.stem for p in photos.iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text on this system")
+def test_a_file_name_that_is_not_utf8_comes_back_as_it_was(photos, tmp_path):
+    folder = os.fsencode(tmp_path) + b"/caf\xe9 \xf0\x9f\x98\x80"
+    os.mkdir(folder)
+    shutil.copy(photos / "hopper.jpg", folder + b"/\xff.jpg")
+    code = "from limner.cli.main import run; run()"
+    result = subprocess.run(
+        [sys.executable, "-c", code, "detect", folder, "--json", "--draw", tmp_path / "out"],
+        capture_output=True,
+        check=True,
+    )
+    (entry,) = json.loads(result.stdout)
+    assert os.fsencode(entry["photo"]) == folder + b"/\xff.jpg"
+    assert len(entry["faces"]) == 1
+    assert len(list((tmp_path / "out").iterdir())) == 1
 
 
 def test_compare_same_and_different(limner_json, photos):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +18,8 @@ from typer.testing import CliRunner
 from limner.cli import main, output
 from limner.cli.options import FindOptions, JsonOption, ModelOptions, PickOptions, grouped
 from limner.errors import ImageError
+
+LIMNER = [sys.executable, "-c", "from limner.cli.main import run; run()"]
 
 
 @grouped
@@ -159,6 +165,45 @@ def test_a_closed_pipe_is_quiet():
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == output.PIPE_CLOSED
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("json", [[], ["--json"]])
+def test_a_full_disk_under_standard_output_is_one_line(json):
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [*LIMNER, "weights", "list", *json], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert result.returncode == 2
+    assert result.stderr == "error: the system refused: [Errno 28] No space left on device\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes a stream with the shell")
+def test_closed_streams_are_no_fault():
+    command = shlex.join([*LIMNER, "weights", "list"])
+    for closed in (">&-", "2>&-", ">&- 2>&-"):
+        result = subprocess.run(f"{command} {closed}", shell=True, capture_output=True)
+        assert result.returncode == 0
+        assert result.stderr == b""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+def test_an_interrupt_is_status_130(tmp_path):
+    code = (
+        "import time; from limner.cli import main\n"
+        "def wait():\n    print('ready', flush=True); time.sleep(30)\n"
+        "import sys; sys.modules['wait'] = sys; sys.wait = wait\n"
+        "main.COMMANDS['wait'] = 'wait:wait'; sys.argv = ['limner', 'wait']; main.run()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read() == "interrupted.\n"
+    assert process.returncode == output.INTERRUPTED
 
 
 def test_version_and_help():

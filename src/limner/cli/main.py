@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import sys
 from typing import Annotated, Any
 
@@ -55,7 +56,7 @@ class LimnerGroup(typer.core.TyperGroup):
         return typer.main.get_command(single)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; a reader that went away is not an error."""
+        """Run the command; neither an interrupt nor a reader that went away is an error."""
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
@@ -63,6 +64,9 @@ class LimnerGroup(typer.core.TyperGroup):
         except BrokenPipeError:
             output.drop_stdout()
             raise typer.Exit(output.PIPE_CLOSED) from None
+        except KeyboardInterrupt:
+            output.note("interrupted.")
+            raise typer.Exit(output.INTERRUPTED) from None
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         """Run the command line and leave with the exit status of `limner.cli.output`."""
@@ -74,13 +78,16 @@ class LimnerGroup(typer.core.TyperGroup):
             result = super().main(*args, **{**extra, "standalone_mode": False})
             status = result if type(result) is int else output.OK
         except (typer.Abort, KeyboardInterrupt):
-            output.note("interrupted.")
             status = output.INTERRUPTED
         except Exception as error:
             if hasattr(error, "format_message"):
                 _report_usage(error)
             else:
                 output.report_exception(error)
+        try:
+            sys.stdout.flush()
+        except (OSError, ValueError):
+            output.drop_stdout()
         sys.exit(status)
 
 
@@ -119,6 +126,9 @@ def root(
 
 def run() -> None:
     """Entry point of the console script."""
+    # A service may start limner with its streams closed; Python then has None for them.
+    sys.stdout = sys.stdout or open(os.devnull, "w")
+    sys.stderr = sys.stderr or open(os.devnull, "w")
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

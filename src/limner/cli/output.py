@@ -197,7 +197,10 @@ def one_line(error: BaseException) -> str:
 def report_error(kind: str, message: str) -> None:
     """Say ``error: message`` on standard error and, with ``--json``, also as JSON on output."""
     if STATE.json:
-        emit_json({"error": {"type": kind, "message": message}})
+        try:
+            emit_json({"error": {"type": kind, "message": message}})
+        except OSError:  # standard output itself is what failed
+            drop_stdout()
     note(f"error: {message}")
 
 
@@ -206,7 +209,7 @@ def report_exception(error: Exception) -> None:
     message = one_line(error)
     if not isinstance(error, LimnerError):
         message = f"{_unexpected(error)}: {message}"
-        if not os.environ.get(DEBUG_VARIABLE):
+        if not os.environ.get(DEBUG_VARIABLE) and not isinstance(error, OSError):
             message += f" (set {DEBUG_VARIABLE}=1 to see the trace)"
     if os.environ.get(DEBUG_VARIABLE):
         traceback.print_exception(error, file=sys.stderr)
@@ -216,7 +219,7 @@ def report_exception(error: Exception) -> None:
 def _unexpected(error: Exception) -> str:
     """Name an exception that limner did not raise on purpose."""
     if isinstance(error, OSError):
-        return "the system refused"
+        return "the system refused"  # a full disk, a closed stream
     if isinstance(error, MemoryError):
         return "out of memory"
     return f"unexpected {type(error).__name__}, which is a fault of limner"
@@ -224,7 +227,7 @@ def _unexpected(error: Exception) -> str:
 
 def drop_stdout() -> None:
     """Point standard output at nothing, so that a closed pipe is not reported at exit."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -155,8 +155,10 @@ def analyze_all(
     photos = expand(arguments)
     results = []
     with output.progress_bar("photos", len(photos)) as step:
-        for found in analyzer.analyze_many(photos, embed=embed, on_error="yield"):
-            results.append(PhotoResult(found.photo, found.faces, found.error))
+        found = analyzer.analyze_many(photos, embed=embed, on_error="yield")
+        # The analyzer names photos for people to read; files are known by their own paths.
+        for photo, answer in zip(photos, found, strict=True):
+            results.append(PhotoResult(photo, answer.faces, answer.error))
             step()
     failed = [result for result in results if result.error is not None]
     if failed and len(failed) == len(results):
