@@ -13,7 +13,7 @@ from limner.errors import InputError, ShapeError, TooFewPairsError
 from limner.similarity import metrics
 from limner.similarity.calibration import Calibration
 from limner.similarity.heads import KINDS, HeadKind, PairHead, fit_pair_head
-from limner.similarity.thresholds import threshold_at_fmr
+from limner.similarity.thresholds import MIN_EXPECTED_FALSE_MATCHES, threshold_of_sorted
 
 FALSE_MATCH_RATES = (
     *(1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4),
@@ -59,12 +59,14 @@ def false_match_table(
     Returns:
         Rows that ascend in the rate and in tau; empty if no rate is supported.
     """
+    values = np.sort(np.asarray(impostor_distances, dtype=np.float64))
     rows = []
     for rate in sorted(rates):
         try:
-            rows.append((float(rate), threshold_at_fmr(impostor_distances, rate)))
+            tau = threshold_of_sorted(values, rate, MIN_EXPECTED_FALSE_MATCHES)
         except TooFewPairsError:
             continue
+        rows.append((float(rate), tau))
     return tuple(rows)
 
 

@@ -123,7 +123,11 @@ def threshold_at_fmr(
         InputError: If `fmr` is not in (0, 1).
         TooFewPairsError: If N x fmr < `min_expected`; the message says how many are needed.
     """
-    values = np.sort(_distances(impostor_distances))
+    return threshold_of_sorted(np.sort(_distances(impostor_distances)), fmr, min_expected)
+
+
+def threshold_of_sorted(values: NDArray[np.float64], fmr: float, min_expected: float) -> float:
+    """Do what `threshold_at_fmr` does, for distances that ascend already."""
     if not 0 < fmr < 1:
         raise InputError(f"fmr must lie between 0 and 1, both excluded, got {fmr}.")
     if values.size * fmr < min_expected * (1 - 1e-9):
