@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 from sklearn.calibration import calibration_curve
 
+from limner import weights
 from limner.errors import EmbedderMismatch, InputError, ShapeError, TooFewPairsError
 from limner.similarity import (
     KINDS,
@@ -290,12 +291,26 @@ def test_without_shipped_files_there_is_no_calibration(shipped_folder):
     assert shipped("facenet") is None
 
 
-def test_every_installed_calibration_is_sound():
+def installed():
     folder = resources.files("limner.similarity") / "shipped"
-    names = [p.name.removesuffix(".json") for p in folder.iterdir()] if folder.is_dir() else []
-    for name in names:
+    return [p.name.removesuffix(".json") for p in folder.iterdir() if p.name.endswith(".json")]
+
+
+@pytest.mark.parametrize("name", installed())
+def test_every_installed_calibration_is_sound(name):
+    found = shipped(name)
+    assert found.embedder_id.split("-")[0] == name.split("-")[0]
+    assert shipped(found.embedder_id) is found
+    assert found.same_pairs >= 1000
+    assert found.false_match[0][0] <= 1e-4
+    assert found.false_match[-1][0] == 0.1
+    assert found.head.kind == "squared_l2"
+    assert 0.3 < found.threshold < 2
+
+
+def test_every_embedder_of_the_registry_has_a_calibration_that_is_its_own():
+    embedders = [n for n in weights.names() if weights.spec(n).task == "embedder"]
+    for name in embedders:
         found = shipped(name)
-        assert found.embedder_id.split("-")[0] == name.split("-")[0]
-        assert shipped(found.embedder_id) is found
-        assert found.same_pairs >= 1000
-        assert found.false_match[0][0] <= 1e-4
+        assert found is not None, f"similarity/shipped/{name}.json: run limner evaluate fit"
+        assert found.embedder_id == weights.spec(name).embedder_id
