@@ -99,6 +99,16 @@ def test_the_demo_runs_twice_in_one_folder(shown, limner):
     assert str(folder / "group.jpg") in result.stdout
 
 
+def test_the_next_commands_can_be_typed_as_they_stand(monkeypatch):
+    monkeypatch.setattr(command.shutil, "which", lambda name: None)
+    monkeypatch.setattr(command.sys, "argv", [".venv/bin/limner", "demo"])
+    assert command.next_commands()[2][1] == ".venv/bin/limner gallery import people/"
+    monkeypatch.setattr(command.sys, "argv", ["/opt/bin/limner", "demo"])
+    assert command.next_commands()[2][1] == "/opt/bin/limner gallery import people/"
+    monkeypatch.setattr(command.shutil, "which", lambda name: "/usr/bin/limner")
+    assert command.next_commands() == command.COMMANDS
+
+
 def row(expected, person, found=True):
     match = Match(
         person=person,

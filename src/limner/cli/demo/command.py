@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +25,16 @@ COMMANDS = (
     ("who is in this photo?", "limner identify party.jpg --draw named.jpg"),
     ("many people at once: a folder with one folder each", "limner gallery import people/"),
 )
+
+
+def next_commands() -> tuple[tuple[str, str], ...]:
+    """Return what to type next, with the path of limner where the shell would not find it."""
+    program = Path(sys.argv[0])
+    if program.name != "limner" or shutil.which("limner") is not None:
+        return COMMANDS
+    path = os.path.relpath(program)
+    shown = str(program) if path.startswith("..") else path
+    return tuple((why, command.replace("limner", shown, 1)) for why, command in COMMANDS)
 
 
 def demo(
@@ -107,7 +120,7 @@ def _write(
         threshold=tau,
         basis=f"The threshold of {tau:.2f} comes from a calibration ({info.calibration}), made "
         "stricter so that 99 of 100 strangers stay unnamed in a gallery of this size.",
-        commands=COMMANDS,
+        commands=next_commands(),
         version=version("limner"),
     )
     try:
@@ -143,6 +156,8 @@ def _report(folder: Path, parts: dict[str, list[Row]], *, json: bool) -> None:
     output.say(f"\nAnnotated picture: {picture}")
     output.say(f"Everything on a page: {page.resolve().as_uri()}\n")
     output.say("Next, on your own photos:")
-    for why, command in COMMANDS:
-        output.say(f"  {command:<46} # {why}")
+    commands = next_commands()
+    width = max(len(command) for _, command in commands)
+    for why, command in commands:
+        output.say(f"  {command:<{width}}  # {why}")
     raise typer.Exit(output.NO if problems else output.OK)
