@@ -24,7 +24,7 @@ p { max-width: 44rem; margin: .4rem 0 1rem; }
 p.lead { font-size: 1.15rem; color: var(--soft); }
 code, pre, .figure { font-family: ui-monospace, "SF Mono", Menlo, "DejaVu Sans Mono", monospace; }
 .cards { display: grid; gap: 16px; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }
-.cards.large { grid-template-columns: repeat(auto-fill, minmax(230px, 1fr)); }
+.cards.large { grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: 6px;
   overflow: hidden; display: flex; flex-direction: column; }
 figure img { width: 100%; aspect-ratio: 1; object-fit: cover; object-position: 50% 25%;
