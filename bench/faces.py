@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from common import DATA, machine, save
+from common import DATA, REPOSITORY, machine, save
 from limner import images, weights
 from limner.evaluation import evaluate_identification, evaluate_pairs
 from limner.faces import FaceAnalyzer, YuNet, load_embedder
@@ -236,7 +236,7 @@ def bench_recall(quick: bool) -> dict[str, Any]:
 def bench_accuracy(quick: bool) -> dict[str, Any]:
     """LFW View 2 and open-set identification, for every shipped embedder."""
     out: dict[str, Any] = {}
-    cache = Path(tempfile.gettempdir()) / "limner-bench-cache"
+    cache = REPOSITORY / "out" / "cache"
     for name, mirror in (("facenet", False), ("dlib", False), ("duo", False), ("facenet", True)):
         title = f"{name}, mirrored" if mirror else name
         print(f"  {title} ...", flush=True)

@@ -91,14 +91,25 @@ def test_embeddings_have_length_one_and_do_not_depend_on_the_batch(facenet, chip
 
 
 def test_mirroring_averages_a_chip_and_its_mirror_image(facenet, chips):
-    mirrored = load_embedder("facenet", mirror=True)
-    plain = facenet.embedder
+    mirrored, plain = load_embedder("facenet", mirror=True), load_embedder("facenet")
     assert mirrored.embedder_id == plain.embedder_id + "-m"
+    mirrored.centre = plain.centre = None
     a = plain.embed_chips(chips)
     b = plain.embed_chips([np.ascontiguousarray(chip[:, ::-1]) for chip in chips])
     np.testing.assert_allclose(mirrored.embed_chips(chips), unit_rows(a + b), atol=1e-5)
     flipped = mirrored.embed_chips([np.ascontiguousarray(chip[:, ::-1]) for chip in chips])
     np.testing.assert_allclose(mirrored.embed_chips(chips), flipped, atol=1e-5)
+
+
+def test_the_centre_is_taken_from_unit_embeddings(facenet, chips):
+    bare = load_embedder("facenet")
+    centre, bare.centre = bare.centre, None
+    assert 0.05 < np.linalg.norm(centre) < 0.5
+    expected = bare.embed_chips(chips) - centre
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(facenet.embedder.embed_chips(chips), expected, atol=1e-5)
+    assert load_embedder("dlib").centre is None
+    assert bare.single_threaded().centre is None
 
 
 def test_duo_adds_the_distances_of_its_parts(astronaut, hopper):
