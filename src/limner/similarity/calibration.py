@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,13 @@ from limner.similarity.heads import PairHead
 
 FORMAT = 1
 DEFAULT_FPIR = 0.01
-_TAIL_POINTS = 3
+_TAIL_SPAN = 100.0
+"""The slope of the tail is that of the table's rows up to this many times its finest rate."""
+
+
+def normal_quantile(rate: float) -> float:
+    """Return z with Phi(z) = rate, for a rate in (0, 1)."""
+    return NormalDist().inv_cdf(rate)
 
 
 @dataclass(frozen=True)
@@ -90,8 +97,10 @@ class Calibration:
 
         A stranger compared with `people` others is taken for one of them with probability
         1 - (1 - r)^people, so the rate per comparison must be r = 1 - (1 - fpir)^(1/people).
-        tau is interpolated in the table of false matches, linearly in log r. Below the
-        finest rate of the table the slope of its last three rows is carried on.
+        tau is interpolated in the table of false matches, linearly in the normal quantile of
+        r: the distances of different people are close to normal, so their table is close to
+        a straight line there. Below the finest rate the slope of the table's finest two
+        decades is carried on.
 
         Args:
             people: How many others a face is compared with (count photos if several a
@@ -127,16 +136,14 @@ class Calibration:
 
     def _tau_at(self, rate: float) -> tuple[float, bool]:
         table = np.asarray(self.false_match, dtype=np.float64)
-        log_rates, taus = np.log(table[:, 0]), table[:, 1]
-        wanted = float(np.log(rate))
-        if wanted >= log_rates[0] - 1e-9:
-            return float(np.interp(wanted, log_rates, taus)), False
-        tail_rates, tail_taus = log_rates[:_TAIL_POINTS], taus[:_TAIL_POINTS]
-        slope = 0.0
-        if tail_rates.size > 1:
-            centred = tail_rates - tail_rates.mean()
-            slope = max(float(centred @ (tail_taus - tail_taus.mean()) / (centred @ centred)), 0.0)
-        tau = float(tail_taus[0] + slope * (wanted - tail_rates[0]))
+        quantiles = np.array([normal_quantile(r) for r in table[:, 0]])
+        taus, wanted = table[:, 1], normal_quantile(rate)
+        if wanted >= quantiles[0] - 1e-9:
+            return float(np.interp(wanted, quantiles, taus)), False
+        tail = table[:, 0] <= _TAIL_SPAN * table[0, 0]
+        x, y = quantiles[tail] - quantiles[tail].mean(), taus[tail] - taus[tail].mean()
+        slope = float(x @ y / (x @ x)) if x.size > 1 else 0.0
+        tau = float(taus[0] + slope * (wanted - quantiles[0]))
         if self.head.kind in ("squared_l2", "cosine"):
             tau = max(tau, 0.0)
         return tau, True
