@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +23,9 @@ from limner.types import BoxXYXY, Embedding, Face, ImageArray
 
 if TYPE_CHECKING:
     from limner.images.sources import Source
+
+GROUP = 4
+"""Photos that a core takes at a time: their faces share one pass through the weights."""
 
 Pick = Literal["one", "largest", "all"]
 
@@ -197,10 +201,10 @@ class FaceAnalyzer:
         embedder = self.embedder if embed or keep_chips else None
         alone = getattr(embedder, "single_threaded", lambda: None)() if embed else None
         finish = partial(_finish, embed=embed, keep_chips=keep_chips)
-        look = partial(_look, self._single_threaded_detector(), embedder, alone, finish)
+        look = partial(_look, self._single_threaded_detector(), embedder)
         ready: list[tuple[PhotoFaces, list[ImageArray]]] = []
         waiting = 0
-        for found, chips in _ahead(photos, look):
+        for found, chips in _ahead(photos, partial(_look_at_group, look, alone, finish)):
             if found.error is not None and on_error == "raise":
                 raise found.error
             ready.append((found, chips))
@@ -246,45 +250,47 @@ def _flush(
 
 
 def _look(
-    detector: Detector,
-    embedder: Embedder | None,
-    alone: Embedder | None,
-    finish: Callable[..., list[Face]],
-    photo: Source,
+    detector: Detector, embedder: Embedder | None, photo: Source
 ) -> tuple[PhotoFaces, list[ImageArray]]:
-    """Read and search one photo; embed its faces here if the embedder has a core to itself.
-
-    Returns:
-        What was found, and the chips that still wait for the embedder.
-    """
+    """Read and search one photo, and cut the chips that the embedder is to read."""
     name = images.describe(photo)
     try:
         image = images.read(photo)
         faces = detector.detect(image)
         chips = [embedder.chip(image, face) for face in faces] if embedder else []
-        if alone is not None and faces:
-            faces, chips = finish(alone, faces, chips), []
     except LimnerError as error:
         return PhotoFaces(photo=name, faces=None, error=error), []
     size_hw = (int(image.shape[0]), int(image.shape[1]))
     return PhotoFaces(photo=name, faces=faces, size_hw=size_hw), chips
 
 
+def _look_at_group(
+    look: Callable[[Source], tuple[PhotoFaces, list[ImageArray]]],
+    alone: Embedder | None,
+    finish: Callable[..., list[Face]],
+    group: list[Source],
+) -> list[tuple[PhotoFaces, list[ImageArray]]]:
+    """Look at a few photos; embed their faces here if the embedder has a core to itself."""
+    looked = [look(photo) for photo in group]
+    return [(found, []) for found in _flush(looked, alone, finish)] if alone else looked
+
+
 def _ahead(
     photos: Iterable[Source],
-    look: Callable[[Source], tuple[PhotoFaces, list[ImageArray]]],
+    look: Callable[[list[Source]], list[tuple[PhotoFaces, list[ImageArray]]]],
 ) -> Iterator[tuple[PhotoFaces, list[ImageArray]]]:
     """Look at photos on a thread a core, a bounded number ahead of the caller."""
     workers = cpu_threads()
-    pending: deque[Future[tuple[PhotoFaces, list[ImageArray]]]] = deque()
+    pending: deque[Future[list[tuple[PhotoFaces, list[ImageArray]]]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="limner-faces")
+    stream = iter(photos)
     try:
-        for photo in photos:
-            pending.append(pool.submit(look, photo))
-            if len(pending) >= BATCH + workers:
-                yield pending.popleft().result()
+        while group := list(islice(stream, GROUP)):
+            pending.append(pool.submit(look, group))
+            if len(pending) >= 3 * workers:
+                yield from pending.popleft().result()
         while pending:
-            yield pending.popleft().result()
+            yield from pending.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
