@@ -34,9 +34,10 @@ def detect(
 ) -> None:
     """Find the faces in photos: box, landmarks and score of each."""
     from limner.cli import photos as work
+    from limner.cli import writing
     from limner.cli.draw import Mark
 
-    work.check_draw_target(draw, photos)
+    writing.check_draw_target(draw, photos)
     analyzer = work.make_analyzer(find, None, embed=False)
     results = work.analyze_all(analyzer, photos, embed=False)
     if draw is not None:
@@ -45,7 +46,7 @@ def detect(
             for r in results
             if r.faces is not None
         ]
-        work.draw_photos(draw, marks)
+        writing.draw_photos(draw, marks)
     if json:
         work.emit_photos(photos, results, lambda i: [f.to_json() for f in results[i].faces or ()])
         return
@@ -85,10 +86,11 @@ def compare(
 ) -> None:
     """Tell whether two photos show the same person. Status 0: same, 1: different."""
     from limner.cli import photos as work
+    from limner.cli import writing
 
     boxes = [(a, box_a), (b, box_b)]
     wanted = [(p, work.which_face(PickOptions(largest and box is None, box))) for p, box in boxes]
-    work.check_draw_target(draw, [a])
+    writing.check_draw_target(draw, [a])
     analyzer = work.make_analyzer(find, model)
     faces = [work.one_face(analyzer, photo, which) for photo, which in wanted]
     pair = _judge(*(work.embedding_of(face) for face in faces), threshold=threshold)
@@ -145,8 +147,9 @@ def embed(
 ) -> None:
     """Write the embeddings of the faces in photos to an .npz file."""
     from limner.cli import photos as work
+    from limner.cli import writing
 
-    work.check_writable(out)
+    writing.check_writable(out)
     analyzer = work.make_analyzer(find, model)
     results = work.analyze_all(analyzer, photos, embed=True)
     rows = [
@@ -155,7 +158,7 @@ def embed(
         for face in (result.faces or [])[: 1 if largest else None]
     ]
     embedder = analyzer.embedder_id
-    work.save_embeddings(out, rows, embedder_id=embedder, dim=work.width_of(analyzer))
+    writing.save_embeddings(out, rows, embedder_id=embedder, dim=work.width_of(analyzer))
     if json:
         output.emit_json(
             {

@@ -97,11 +97,12 @@ def verify(
 ) -> None:
     """Tell whether a photo shows a certain person. Status 0: same, 1: different."""
     from limner.cli import photos as work
+    from limner.cli import writing
     from limner.cli.draw import Mark
     from limner.cli.galleries import open_gallery
 
     which = work.which_face(pick)
-    work.check_draw_target(draw, [photo])
+    writing.check_draw_target(draw, [photo])
     with open_gallery(gallery) as people:
         people.person(name)
         analyzer = people.analyzer(find, model)
@@ -111,7 +112,7 @@ def verify(
     if draw is not None:
         title, kind = (name, "recognised") if same else (f"not {name}", "not_recognised")
         mark = Mark(face.box_xyxy, title, f"distance {pair.distance:.2f}", kind)  # type: ignore[arg-type]
-        work.draw_photos(draw, [(photo, [mark])])
+        writing.draw_photos(draw, [(photo, [mark])])
     if json:
         output.emit_json({**pair.to_json(), "person": name, "embedder": analyzer.embedder_id})
     output.say(work.pair_sentence(pair))
@@ -131,9 +132,10 @@ def identify(
 ) -> None:
     """Tell who is in photos, face by face. Status 0: somebody is recognised, 1: nobody is."""
     from limner.cli import photos as work
+    from limner.cli import writing
     from limner.cli.galleries import open_gallery
 
-    work.check_draw_target(draw, photos)
+    writing.check_draw_target(draw, photos)
     with open_gallery(gallery) as people:
         analyzer = people.analyzer(find, model)
         results = work.analyze_all(analyzer, photos, embed=True)
@@ -142,11 +144,11 @@ def identify(
     matches = [[(face, next(answers)) for face in result.faces or ()] for result in results]
     if draw is not None:
         marked = [
-            (result.photo, [work.mark_of(face, match) for face, match in found])
+            (result.photo, [writing.mark_of(face, match) for face, match in found])
             for result, found in zip(results, matches, strict=True)
             if result.faces is not None
         ]
-        work.draw_photos(draw, marked)
+        writing.draw_photos(draw, marked)
     if json:
         work.emit_photos(photos, results, lambda i: [_match_json(f, m) for f, m in matches[i]])
     else:
