@@ -1,4 +1,4 @@
-"""Write docs/benchmarks.md from the results in bench/results, defeats included."""
+"""Write docs/benchmarks.md and the model cards' figures from bench/results, defeats included."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from common import REPOSITORY, RESULTS
+from limner.similarity import shipped
 
 HEAD = """# Benchmarks
 
@@ -197,12 +198,67 @@ SECTIONS: list[tuple[str, str, Callable[[Any], str]]] = [
 ]
 
 
+def card(name: str, results: dict[str, Any]) -> str:
+    """Return the section "Measured by us" of an embedder's model card."""
+    calibration = shipped(name)
+    if calibration is None:
+        raise SystemExit(f"no calibration ships for {name}; run bench/fit_shipped.py first.")
+    entry = results["accuracy"][name]
+    pairs, found = entry["pairs"], entry["identification"]
+    heads = table(
+        ["pair head", "accuracy", "log loss", "Brier", "calibration error"],
+        [
+            [
+                f"`{kind}`",
+                percent(row["accuracy"], 1),
+                f"{row['log_loss']:.4f}",
+                f"{row['brier']:.4f}",
+                f"{row['ece']:.4f}",
+            ]
+            for kind, row in calibration.figures["heads"].items()
+        ],
+    )
+    sizes = (1, 10, 100, 1_000, 10_000)
+    taus = table(
+        ["people in the gallery", *(f"{n:,}" for n in sizes)],
+        [["threshold", *(f"{calibration.threshold_for(n):.3f}" for n in sizes)]],
+    )
+    tpir = found["tpir_at_fpir"]["0.01"]["value"]
+    return (
+        f"For `{calibration.embedder_id}`; squared L2 of unit vectors throughout.\n\n"
+        f"LFW View 2, ten folds: accuracy {percent(pairs['accuracy'])} ± "
+        f"{100 * pairs['accuracy_std']:.2f}, EER {percent(pairs['eer'])}. Open-set identification "
+        f"among 1,680 people: rank 1 {found['rank1']:.4f}, TPIR {tpir:.3f} at FPIR 1 %. More in "
+        "[benchmarks.md](../benchmarks.md).\n\n"
+        f"Calibration ({calibration.fitted_on}): tau {calibration.head.threshold:.4f}, slope "
+        f"{calibration.head.slope:.3f}; at tau "
+        f"{percent(calibration.figures['false_match_rate_at_threshold'])} "
+        f"of {calibration.figures['impostor_pairs']:,} pairs of different people match. "
+        "On the held-out pairs of pairsDevTest:\n\n"
+        f"{heads}\nThresholds of `identify`, for 1 % of strangers:\n\n{taus}\n"
+        "Fitted again by `python bench/fit_shipped.py`, or for any embedder by `limner "
+        "evaluate fit --images DIR --train pairsDevTrain.txt --test pairsDevTest.txt -o FILE`; "
+        "what it means is in [calibration.md](../calibration.md).\n"
+    )
+
+
+def write_cards(results: dict[str, Any]) -> None:
+    """Write that section into the model cards; it is each card's last."""
+    for name in ("facenet", "dlib", "duo"):
+        path = REPOSITORY / "docs" / "models" / f"{name}.md"
+        head, mark, rest = path.read_text("utf-8").partition("## Measured by us\n")
+        after = rest.partition("\n## ")[2]
+        tail = f"\n## {after}" if after else ""
+        path.write_text(f"{head}{mark}\n{card(name, results)}{tail}", "utf-8")
+
+
 def main() -> None:
-    """Write the page."""
+    """Write the page and the figures of the model cards."""
     parts = [HEAD]
     faces_file, gallery_file = RESULTS / "faces.json", RESULTS / "gallery.json"
     if faces_file.is_file():
         results = json.loads(faces_file.read_text("utf-8"))
+        write_cards(results)
         parts.append("## Faces: `python bench/faces.py`\n\n" + machine_line(results["machine"]))
         for key, title, write in SECTIONS:
             if key in results:
