@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from limner.gallery.cache import IndexCache
 from limner.gallery.records import GalleryInfo, Person
 from limner.gallery.search import Searcher
 from limner.gallery.sqlite_store import SQLiteStore
-from limner.gallery.store import embedder_mismatch
+from limner.gallery.store import State, embedder_mismatch
 from limner.gallery.verdicts import Verdicts
 from limner.similarity import Calibration
 from limner.types import Embedding, FloatArray
@@ -164,7 +165,7 @@ class GalleryFile:
         """Return what the gallery is, how large, and where its thresholds come from."""
         with self._lock:
             state = self._searcher.state()
-            verdicts = None if state.embedder_id is None else self._judge(state.embedder_id)
+            verdicts = None if state.embedder_id is None else self._judge(state.embedder_id, state)
             return GalleryInfo(
                 location=self.location,
                 embedder_id=state.embedder_id,
@@ -196,11 +197,10 @@ class GalleryFile:
             text = self._store.meta("calibration")
         return None if text is None else Calibration.from_json(json.loads(text))
 
-    def _judge(self, embedder_id: str) -> Verdicts:
+    def _judge(self, embedder_id: str, state: State) -> Verdicts:
         """Return the thresholds in force; they are parsed again only when they changed."""
-        changes = self._searcher.state().changes
-        if self._calibration is None or self._calibration[0] != changes:
-            self._calibration = (changes, self._store.meta("calibration"))
+        if self._calibration is None or self._calibration[0] != state.changes:
+            self._calibration = (state.changes, self._store.meta("calibration"))
         key = (embedder_id, self._calibration[1])
         if self._verdicts is None or self._verdicts[0] != key:
             own = None if key[1] is None else Calibration.from_json(json.loads(key[1]))
@@ -221,30 +221,30 @@ class GalleryFile:
                 self._cache.discard()
             self._scrub()
 
-    def _checked(self, embeddings: Sequence[Embedding]) -> tuple[str, FloatArray]:
+    def _checked(self, embeddings: Sequence[Embedding]) -> tuple[str, FloatArray, State]:
         """Return the embedder and the vectors (N, D) of embeddings that may come in here."""
-        given = {embedding.embedder_id for embedding in embeddings}
-        pinned = self.embedder_id
-        for embedder_id in sorted(given):
-            if pinned is not None and embedder_id != pinned:
-                raise embedder_mismatch(self.location, pinned, embedder_id)
-        if len(given) > 1:
-            raise InputError(f"embeddings of several embedders came together: {sorted(given)}.")
-        widths = {embedding.dim for embedding in embeddings}
-        dim = self._searcher.state().dim
-        if len(widths | ({dim} if dim else set())) > 1:
-            raise ShapeError(f"embeddings must have width {dim or min(widths)}, got {widths}.")
-        vectors = np.stack([e.vector for e in embeddings]).astype(np.float32, copy=False)
-        lengths = np.linalg.norm(vectors, axis=1)
-        if (lengths == 0).any():
-            raise ZeroNormError("an embedding of length zero has no direction.")
-        if (np.abs(lengths - 1) > _UNIT_TOLERANCE).any():
-            worst = float(lengths[np.argmax(np.abs(lengths - 1))])
-            raise InputError(
-                f"an embedding must have length 1, got {worst:.4g}; "
-                "scale it with limner.similarity.normalise."
-            )
-        return embeddings[0].embedder_id, vectors
+        state = self._searcher.state()
+        embedder_id, dim = embeddings[0].embedder_id, state.dim or embeddings[0].dim
+        for embedding in embeddings:
+            if state.embedder_id is not None and embedding.embedder_id != state.embedder_id:
+                raise embedder_mismatch(self.location, state.embedder_id, embedding.embedder_id)
+            if embedding.embedder_id != embedder_id:
+                raise InputError(
+                    f"embeddings of two embedders came together: {embedder_id} and "
+                    f"{embedding.embedder_id}."
+                )
+            if embedding.dim != dim:
+                raise ShapeError(f"embeddings must have width {dim}, got {embedding.dim}.")
+            length = math.sqrt(float(embedding.vector @ embedding.vector))
+            if length == 0:
+                raise ZeroNormError("an embedding of length zero has no direction.")
+            if abs(length - 1) > _UNIT_TOLERANCE:
+                raise InputError(
+                    f"an embedding must have length 1, got {length:.4g}; "
+                    "scale it with limner.similarity.normalise."
+                )
+        vectors = np.array([e.vector for e in embeddings], dtype=np.float32)
+        return embedder_id, vectors, state
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[SQLiteStore]:

@@ -73,9 +73,10 @@ class Gallery(GalleryFile):
         photos = _photo_refs(photo, len(many))
         pictures = _encode_chips(chips, len(many))
         with self._lock:
-            embedder_id, vectors = self._checked(many)
+            embedder_id, vectors, state = self._checked(many)
             faces = [NewFace(vector, photos[i], pictures[i]) for i, vector in enumerate(vectors)]
-            warnings = self._too_close(clean, embedder_id, vectors)
+            tau = self._judge(embedder_id, state).verify_threshold()
+            warnings = [] if tau is None else self._too_close(clean, vectors, tau)
             done = self._store.add(clean, faces, embedder_id=embedder_id, note=note)
         for shown, other in done.shared:
             warnings.append(f"the same face of {shown} is enrolled as {other!r} too.")
@@ -88,13 +89,10 @@ class Gallery(GalleryFile):
             created=done.created,
         )
 
-    def _too_close(self, name: str, embedder_id: str, vectors: FloatArray) -> list[str]:
+    def _too_close(self, name: str, vectors: FloatArray, tau: float) -> list[str]:
         """Return a warning for each other person who is nearer than tau."""
-        tau = self._judge(embedder_id).verify_threshold()
-        if tau is None:
-            return []
         known = self._store.find(name)
-        exclude = None if known is None else known.name
+        exclude = None if known is None else known.id
         closest: dict[str, float] = {}
         for near in self._searcher.nearest(vectors, 1, exclude=exclude):
             for hit in near:
@@ -125,7 +123,7 @@ class Gallery(GalleryFile):
         stream, added, seen = iter(items), 0, 0
         while batch := list(islice(stream, _BULK)):
             with self._lock:
-                embedder_id, vectors = self._checked([item[1] for item in batch])
+                embedder_id, vectors, _ = self._checked([item[1] for item in batch])
                 incoming = (
                     Incoming(item[0], NewFace(vector, item[2] if len(item) > 2 else None))
                     for item, vector in zip(batch, vectors, strict=True)
@@ -154,8 +152,8 @@ class Gallery(GalleryFile):
             InputError: If no threshold is known for the embedder.
         """
         with self._lock:
-            embedder_id, vectors = self._checked([embedding])
-            verdicts = self._judge(embedder_id)
+            embedder_id, vectors, state = self._checked([embedding])
+            verdicts = self._judge(embedder_id, state)
             person = self._store.find(name)
             if person is None:
                 raise unknown_person(self._store, name)
@@ -188,16 +186,15 @@ class Gallery(GalleryFile):
         if threshold is not None:
             checked_threshold(threshold)
         with self._lock:
-            embedder_id, vectors = self._checked(many)
-            verdicts = self._judge(embedder_id)
+            embedder_id, vectors, state = self._checked(many)
+            verdicts = self._judge(embedder_id, state)
             nearest = self._searcher.nearest(vectors, 1)
-            faces = self._searcher.state().faces
         return [
             verdicts.match(
                 near[0].name if near else None,
                 near[0].distance if near else None,
                 threshold,
-                faces=faces,
+                faces=state.faces,
             )
             for near in nearest
         ]
@@ -216,8 +213,8 @@ class Gallery(GalleryFile):
         if top < 1:
             raise InputError(f"top must be 1 or larger, got {top}.")
         with self._lock:
-            embedder_id, vectors = self._checked([embedding])
-            verdicts = self._judge(embedder_id)
+            embedder_id, vectors, state = self._checked([embedding])
+            verdicts = self._judge(embedder_id, state)
             near = self._searcher.nearest(vectors, top)[0]
         return [
             LookAlike(hit.name, hit.distance, verdicts.probability(hit.distance)) for hit in near

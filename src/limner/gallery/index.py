@@ -4,16 +4,13 @@ An index answers "which stored embeddings may be the nearest?" by id. What it pr
 looked up in the store and ranked there by the exact distance, so an index that is wrong
 or out of date can miss somebody but never name somebody wrongly, nor anybody deleted.
 
-`ExactIndex` compares with everything and cannot miss. `IvfIndex` looks into the nearest
-quarter of its lists; the codes it scans there are 4-bit product quantization (16 bytes
-for a 128-vector), which measured better here than 8-bit scalar codes: see bench/gallery.py.
+`ExactIndex` compares with everything and cannot miss. `limner.gallery.inverted.IvfIndex`
+looks into a part of its lists, for galleries in which that takes too long.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -22,11 +19,6 @@ from limner.types import FloatArray
 
 # Measured by bench/gallery.py: above this size the exact search takes longer than 1 ms.
 EXACT_BELOW = 20_000
-# The share of the lists that a search looks into: recall@1 >= 0.995 at 1,000,000 faces.
-PROBED_SHARE = 0.25
-TRAINING_PER_LIST = 64
-_ITERATIONS = 10
-_SEED = 1234
 _QUERIES_AT_ONCE = 64
 
 
@@ -128,91 +120,3 @@ class ExactIndex:
             order = np.argsort(np.take_along_axis(likeness, best, axis=1), axis=1, kind="stable")
             found[start : start + len(block), :count] = ids[np.take_along_axis(best, order, axis=1)]
         return found
-
-
-class IvfIndex:
-    """A faiss inverted file; the faces nearest to a query are in a quarter of its lists.
-
-    Args:
-        faiss_index: An `IndexIVF`, trained.
-        trained_on: How many embeddings the store had when it was trained.
-    """
-
-    def __init__(self, faiss_index: Any, *, trained_on: int) -> None:
-        self.faiss_index = faiss_index
-        self.trained_on = trained_on
-        self._probed = max(1, math.ceil(faiss_index.nlist * PROBED_SHARE))
-
-    @property
-    def kind(self) -> str:
-        """What it is, for people."""
-        index = self.faiss_index
-        codes = "4-bit PQ" if "FastScan" in type(index).__name__ else "SQ8"
-        return f"IVF {index.nlist} lists, {codes} codes, exact re-ranking"
-
-    @property
-    def size(self) -> int:
-        """How many embeddings it holds."""
-        return int(self.faiss_index.ntotal)
-
-    def add(self, ids: Ids, vectors: FloatArray) -> None:
-        """Append embeddings of shape (N, D), without training again."""
-        if len(ids):
-            self.faiss_index.add_with_ids(np.ascontiguousarray(vectors), ids)
-
-    def remove(self, ids: Ids) -> None:
-        """Drop embeddings."""
-        if len(ids):
-            self.faiss_index.remove_ids(ids)
-
-    def search(self, queries: FloatArray, k: int, *, effort: int = 1) -> Ids:
-        """Return the ids of the k nearest found, shape (Q, k), -1 where there are none."""
-        index = self.faiss_index
-        index.nprobe = min(index.nlist, self._probed * effort)
-        ids: Ids = index.search(np.ascontiguousarray(queries), k)[1]
-        return ids
-
-
-def lists_for(count: int) -> int:
-    """Return how many lists an inverted file of `count` embeddings should have."""
-    return max(16, round(math.sqrt(count)))
-
-
-def train_ivf(
-    sample: FloatArray, *, count: int, batches: Iterable[tuple[Ids, FloatArray]]
-) -> IvfIndex:
-    """Build an inverted file.
-
-    Args:
-        sample: Shape (S, D): what to train on, about `TRAINING_PER_LIST` for each list.
-        count: How many embeddings it is built for.
-        batches: All of them, with their ids.
-
-    Returns:
-        The filled index.
-    """
-    import faiss
-
-    dim = sample.shape[1]
-    lists = min(lists_for(count), len(sample))
-    coarse = faiss.IndexFlatL2(dim)
-    index: Any
-    if dim % 4 == 0:
-        index = faiss.IndexIVFPQFastScan(coarse, dim, lists, dim // 4, 4)
-        # Codes of the vectors themselves: one look-up table serves all lists (2x faster).
-        index.by_residual = False
-        index.pq.cp.niter = _ITERATIONS
-        index.pq.cp.seed = _SEED
-    else:
-        index = faiss.IndexIVFScalarQuantizer(
-            coarse, dim, lists, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_L2, False
-        )
-    index.cp.niter = _ITERATIONS
-    index.cp.seed = _SEED
-    index.cp.max_points_per_centroid = TRAINING_PER_LIST
-    index.cp.min_points_per_centroid = 1
-    index.train(sample)
-    built = IvfIndex(index, trained_on=count)
-    for ids, vectors in batches:
-        built.add(ids, vectors)
-    return built

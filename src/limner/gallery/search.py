@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from limner.gallery import index as indexes
 from limner.gallery.cache import IndexCache, Stamp
-from limner.gallery.index import ExactIndex, Index, IvfIndex, lists_for, train_ivf
-from limner.gallery.store import Candidate, Ids, State, Store
+from limner.gallery.index import ExactIndex, Index
+from limner.gallery.inverted import TRAINING_PER_LIST, TRIED, IvfIndex, lists_for, train_ivf
+from limner.gallery.store import Ids, State, Store
 from limner.similarity import squared_l2
 from limner.types import FloatArray
 
-CANDIDATES = 16
+CANDIDATES = 8
 _WIDEN = 4
 _BATCH = 20_000
+_FULL_EFFORT = 1_000
 # An index that is this many faces behind is saved again; a fresh process catches up faster
 # with fewer than it takes to write the file.
 _SAVE_AFTER = 5_000
@@ -85,7 +87,8 @@ class Searcher:
         """Tell whether the gallery has outgrown its kind of index, or shrunk below it."""
         if isinstance(self._index, IvfIndex):
             grown = state.faces > _RETRAIN_GROWTH * self._index.trained_on
-            return grown or state.faces < indexes.EXACT_BELOW // 2
+            holes = self._index.rows > 2 * self._index.size
+            return grown or holes or state.faces < indexes.EXACT_BELOW // 2
         return state.faces >= 2 * indexes.EXACT_BELOW
 
     def _load(self, state: State, *, saved: bool = True) -> None:
@@ -114,8 +117,12 @@ class Searcher:
     def _build(self, state: State) -> None:
         """Train and fill an index of everything, and save it."""
         self._last_face, self._last_removal = 0, state.last_removal
-        sample = self._store.sample(lists_for(state.faces) * indexes.TRAINING_PER_LIST)
-        self._index = train_ivf(sample, count=state.faces, batches=self._new_faces())
+        self._index = train_ivf(
+            self._store.sample(lists_for(state.faces) * TRAINING_PER_LIST),
+            count=state.faces,
+            batches=self._new_faces(),
+            trials=self._store.sample(TRIED, offset=1),
+        )
         self._follow_removals()
         self.save()
 
@@ -148,7 +155,7 @@ class Searcher:
         for _ in range(3):
             stamp = Stamp(
                 epoch=self._epoch,
-                dim=int(self._index.faiss_index.d),
+                dim=self._index.dim,
                 last_face=self._last_face,
                 last_removal=self._last_removal,
                 trained_on=self._index.trained_on,
@@ -180,14 +187,14 @@ class Searcher:
     # --- searching ---------------------------------------------------------------------
 
     def nearest(
-        self, queries: FloatArray, top: int, *, exclude: str | None = None
+        self, queries: FloatArray, top: int, *, exclude: int | None = None
     ) -> list[list[Near]]:
         """Return for each query the nearest people, nearest first.
 
         Args:
             queries: Shape (Q, D), unit rows.
             top: How many people are wanted.
-            exclude: A person who does not count.
+            exclude: The id of a person who does not count.
 
         Returns:
             Q lists of at most `top` people, each with the distance of the nearest embedding.
@@ -198,47 +205,56 @@ class Searcher:
             return [[] for _ in queries]
         wanted = max(CANDIDATES, _WIDEN * top)
         ids = index.search(queries, min(wanted, index.size))
-        results = self._rank_all(queries, ids, top, exclude)
-        for number, found in enumerate(results):
+        ranked = self._rank_all(queries, ids, exclude)
+        for number, found in enumerate(ranked):
             if len(found) < top:
-                results[number] = self._widen(queries[number : number + 1], top, exclude, wanted)
-        return results
+                query = queries[number : number + 1]
+                ranked[number] = self._widen(query, top, exclude, wanted)
+        return [found[:top] for found in ranked]
 
-    def _widen(self, query: FloatArray, top: int, exclude: str | None, wanted: int) -> list[Near]:
+    def _widen(self, query: FloatArray, top: int, exclude: int | None, wanted: int) -> list[Near]:
         """Look further while too few people came: one person may have many embeddings."""
         index, effort = self._index, 1
         while index is not None:
             wanted, effort = wanted * _WIDEN, effort * _WIDEN
-            ids = index.search(query, min(wanted, index.size), effort=effort)
-            found = self._rank_all(query, ids, top, exclude)[0]
-            if len(found) >= top or wanted >= index.size:
+            everything = wanted >= index.size
+            if everything:
+                wanted, effort = index.size, _FULL_EFFORT
+            found = self._rank_all(query, index.search(query, wanted, effort=effort), exclude)[0]
+            if len(found) >= top or everything:
                 return found
         return []
 
-    def _rank_all(
-        self, queries: FloatArray, ids: Ids, top: int, exclude: str | None
-    ) -> list[list[Near]]:
-        unique = sorted({int(face) for face in ids.ravel() if face >= 0})
-        rows = {row.id: row for row in self._store.candidates(unique)}
+    def _rank_all(self, queries: FloatArray, ids: Ids, exclude: int | None) -> list[list[Near]]:
+        """Return for each query the people among its candidates, nearest first."""
+        rows = self._store.candidates(sorted({face for face in ids.ravel().tolist() if face >= 0}))
+        if not rows.ids:
+            return [[] for _ in queries]
+        if len(queries) == 1:
+            return [_rank(queries[0], rows.people, rows.vectors, exclude)]
+        place = {face: number for number, face in enumerate(rows.ids)}
         ranked = []
-        for query, mine in zip(queries, ids, strict=True):
-            known = [rows[face] for face in mine.tolist() if face in rows]
-            ranked.append(_rank(query, known, top, exclude))
+        for query, mine in zip(queries, ids.tolist(), strict=True):
+            picked = [place[face] for face in mine if face in place]
+            owners = [rows.people[number] for number in picked]
+            ranked.append(_rank(query, owners, rows.vectors[picked], exclude))
         return ranked
 
 
 def _rank(
-    query: FloatArray, rows: Iterable[Candidate], top: int, exclude: str | None
+    query: FloatArray,
+    owners: Sequence[tuple[int, str]],
+    vectors: FloatArray,
+    exclude: int | None,
 ) -> list[Near]:
-    """Return the nearest people among candidates, by exact distance, ties by name."""
-    kept = [row for row in rows if row.name != exclude]
-    if not kept:
+    """Return the owners of embeddings, each with the nearest of theirs, nearest first."""
+    if not owners:
         return []
-    vectors = np.stack([row.vector for row in kept])
     distances = squared_l2(np.broadcast_to(query, vectors.shape), vectors).tolist()
-    best: dict[int, Near] = {}
-    for row, distance in zip(kept, distances, strict=True):
-        seen = best.get(row.person_id)
-        if seen is None or distance < seen.distance:
-            best[row.person_id] = Near(row.person_id, row.name, distance)
-    return sorted(best.values(), key=lambda near: (near.distance, near.name))[:top]
+    best: dict[tuple[int, str], float] = {}
+    for owner, distance in zip(owners, distances, strict=True):
+        if distance < best.get(owner, np.inf) and owner[0] != exclude:
+            best[owner] = distance
+    found = [Near(person, name, distance) for (person, name), distance in best.items()]
+    found.sort(key=lambda near: (near.distance, near.name))
+    return found

@@ -15,11 +15,18 @@ from limner.errors import GalleryError
 from limner.gallery.names import name_key, normalise_name
 from limner.gallery.opening import gallery_error, open_file, user_version
 from limner.gallery.records import Person
-from limner.gallery.store import Candidate, FaceRow, Ids, PersonRow, State
+from limner.gallery.store import Candidates, FaceRow, Ids, PersonRow, State
 from limner.types import BoxXYXY, FloatArray
 
 VECTOR_DTYPE = np.dtype("<f4")
-_CHUNK = 64
+_MARKS = (8, 32, 256)
+_CHUNK = _MARKS[-1]
+_CANDIDATES = {
+    marks: f"""SELECT e.id, e.person_id, p.name, e.vector
+    FROM embeddings e JOIN people p ON p.id = e.person_id
+    WHERE e.id IN ({",".join("?" * marks)})"""
+    for marks in _MARKS
+}
 _MAX_COMPARED_NAMES = 5_000
 
 
@@ -227,24 +234,21 @@ class SQLiteReader:
             ).fetchall()
         return self._matrix([row[0] for row in rows])
 
-    def candidates(self, ids: Sequence[int]) -> list[Candidate]:
+    def candidates(self, ids: Sequence[int]) -> Candidates:
         """Return those of the embeddings that still exist, with their present owners."""
         rows: list[tuple[int, int, str, bytes]] = []
         with self._sentences():
             for start in range(0, len(ids), _CHUNK):
                 chunk = list(ids[start : start + _CHUNK])
-                marks = 16 if len(chunk) <= 16 else _CHUNK
-                chunk += [-1] * (marks - len(chunk))  # few distinct statements: they are cached
-                rows += self._connection.execute(
-                    f"""SELECT e.id, e.person_id, p.name, e.vector
-                    FROM embeddings e JOIN people p ON p.id = e.person_id
-                    WHERE e.id IN ({",".join("?" * marks)})""",
-                    chunk,
-                ).fetchall()
-        return [
-            Candidate(face, person, name, np.frombuffer(blob, dtype=VECTOR_DTYPE))
-            for face, person, name, blob in rows
-        ]
+                # Few distinct statements, so that they stay prepared.
+                marks = next(size for size in _MARKS if size >= len(chunk))
+                chunk += [-1] * (marks - len(chunk))
+                rows += self._connection.execute(_CANDIDATES[marks], chunk).fetchall()
+        return Candidates(
+            [row[0] for row in rows],
+            [(row[1], row[2]) for row in rows],
+            self._matrix([row[3] for row in rows]),
+        )
 
     def vectors_after(self, last_face: int, *, batch: int) -> Iterator[tuple[Ids, FloatArray]]:
         """Return the embeddings with larger ids, in batches, in the order of their ids."""
@@ -260,13 +264,13 @@ class SQLiteReader:
             ids = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
             yield ids, self._matrix([row[1] for row in rows])
 
-    def sample(self, count: int) -> FloatArray:
-        """Return about `count` embeddings, spread evenly over the ids."""
+    def sample(self, count: int, *, offset: int = 0) -> FloatArray:
+        """Return about `count` embeddings, spread evenly over the ids; an offset, others."""
         state = self.state()
         step = max(1, state.faces // max(count, 1))
         with self._sentences():
             rows = self._connection.execute(
-                "SELECT vector FROM embeddings WHERE id % ? = 0", (step,)
+                "SELECT vector FROM embeddings WHERE id % ? = ?", (step, offset % step)
             ).fetchall()
         return self._matrix([row[0] for row in rows])
 

@@ -65,13 +65,18 @@ class FaceRow:
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
-    """A stored embedding, its owner and its vector, as needed to rank it."""
+class Candidates:
+    """Stored embeddings with their owners, as needed to rank them.
 
-    id: int
-    person_id: int
-    name: str
-    vector: FloatArray
+    Attributes:
+        ids: The embeddings' ids, N of them.
+        people: Whose they are now: id and name.
+        vectors: Shape (N, D).
+    """
+
+    ids: list[int]
+    people: list[tuple[int, str]]
+    vectors: FloatArray
 
 
 @dataclass(frozen=True)
@@ -203,13 +208,13 @@ class Store(Protocol):
     def digests_of(self, name: str) -> frozenset[str]:
         """Return the digests of a person's photos."""
 
-    def candidates(self, ids: Sequence[int]) -> list[Candidate]:
+    def candidates(self, ids: Sequence[int]) -> Candidates:
         """Return those of the embeddings that still exist."""
 
     def vectors_after(self, last_face: int, *, batch: int) -> Iterator[tuple[Ids, FloatArray]]:
         """Return the embeddings with larger ids, in batches, in the order of their ids."""
 
-    def sample(self, count: int) -> FloatArray:
+    def sample(self, count: int, *, offset: int = 0) -> FloatArray:
         """Return about `count` embeddings, spread over the whole store."""
 
     def removed_after(self, seq: int) -> tuple[Ids, int]:
