@@ -1,0 +1,491 @@
+"""Content and style in, a painted picture out."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from limner.errors import InputError
+from limner.style.checkpoint import Checkpoint, fingerprint_of
+from limner.style.presets import StyleOptions
+from limner.style.presets import preset as preset_of
+from limner.types import FloatArray, ImageArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.images.sources import Source
+    from limner.style.encoder import Encoder, Progress
+    from limner.style.objective import Goal, Objective, Terms
+    from limner.style.optimise import Optimiser
+    from limner.style.tiling import TiledObjective
+
+UNTILED_PIXELS = 1_500_000  # larger pictures are computed in tiles
+TILE_PX = 512
+_HISTORY_BYTES = 3 << 29  # 1.5 GiB
+
+
+@dataclass(frozen=True)
+class Step:
+    """One closure call of a run, told to `on_step`.
+
+    Attributes:
+        level: Index of the pyramid's level, 0 the coarsest.
+        call: Closure calls so far over all levels, from 1.
+        calls: Closure calls that will be made in all.
+        size_hw: Of the level.
+        terms: The costs.
+        picture: Returns the evaluated picture, shape (H, W, 3), float32 in [0, 1].
+    """
+
+    level: int
+    call: int
+    calls: int
+    size_hw: tuple[int, int]
+    terms: Terms
+    picture: Callable[[], FloatArray]
+
+
+@dataclass(frozen=True, eq=False)
+class StyleResult:
+    """A painted picture and how it came about.
+
+    Attributes:
+        image: Shape (H, W, 3), uint8 RGB.
+        pixels: The same, float32 in [0, 1].
+        losses: One entry a closure call: level, call, total, content, style, variation.
+        seconds: What it took, over all sittings of a resumed run.
+        provenance: Inputs, options, encoder, versions, costs: plain JSON values.
+        finished: False where it was interrupted.
+    """
+
+    image: ImageArray
+    pixels: FloatArray
+    losses: tuple[dict[str, Any], ...]
+    seconds: float
+    provenance: dict[str, Any]
+    finished: bool = True
+
+
+def stylize(
+    content: Source,
+    style: Source | Sequence[Source],
+    *,
+    options: StyleOptions | str = "default",
+    style_weights: Sequence[float] | None = None,
+    start: Source | None = None,
+    encoder: Encoder | None = None,
+    device: str = "auto",
+    offline: bool = False,
+    progress: Progress | None = None,
+    on_step: Callable[[Step], None] | None = None,
+    checkpoint: str | Path | None = None,
+    checkpoint_every: int = 20,
+    resume: bool = False,
+) -> StyleResult:
+    """Paint the content in the manner of one or several styles.
+
+    Args:
+        content: A picture, as for `limner.images.read`.
+        style: One, or several in a list.
+        options: What `preset` returns, or the name of a preset.
+        style_weights: One for each style; equal if not given.
+        start: The picture to begin with, for the start `picture`.
+        encoder: One that is loaded already, else `options.encoder` is; it must reach the
+            deepest layer of the options.
+        device: As for `limner.device.resolve`.
+        offline: Take weights from the cache only.
+        progress: Told of fetched weights.
+        on_step: Told after every closure call. Ctrl-C inside it ends the run like elsewhere.
+        checkpoint: File that the run's state is kept in; removed when it finishes.
+        checkpoint_every: Closure calls between two writes of it.
+        resume: Go on from the checkpoint: the picture is bit for bit that of a run that was
+            never interrupted, on the same machine with as many threads.
+
+    Returns:
+        The result. After Ctrl-C it is the best picture so far, `finished` is False, and the
+        checkpoint is written.
+
+    Raises:
+        InputError: If a picture is too small, an option does not fit, or a checkpoint is of
+            another run.
+        UnknownNameError: If a layer or a word is unknown; the message lists those that exist.
+        ImageError: If a picture cannot be read.
+        WeightsError: If the encoder's weights cannot be had.
+    """
+    chosen = preset_of(options) if isinstance(options, str) else options
+    sources: list[Source] = list(style) if isinstance(style, list | tuple) else [style]  # type: ignore[list-item]
+    if resume and checkpoint is None:
+        raise InputError("resume needs a checkpoint file.")
+    if (start is None) == (chosen.start == "picture"):
+        raise InputError("The start 'picture' needs a picture to start from, and only it does.")
+    run = _Run(chosen, content, sources, style_weights, start)
+    run.load(encoder, device=device, offline=offline, progress=progress)
+    path = None if checkpoint is None else Path(checkpoint)
+    return run.paint(on_step, path, checkpoint_every, resume)
+
+
+def known_input(source: Source) -> dict[str, Any]:
+    """Return what provenance says of an input: its path if it has one, its digest."""
+    from limner.images import describe
+
+    if isinstance(source, str | Path):
+        path = Path(source)
+        data = path.read_bytes() if path.is_file() else b""
+        return {
+            "name": path.name,
+            "path": str(path.absolute()),
+            "sha256": hashlib.sha256(data).hexdigest(),
+        }
+    if isinstance(source, np.ndarray):
+        data = np.ascontiguousarray(source).tobytes()
+        return {"name": describe(source), "sha256": hashlib.sha256(data).hexdigest()}
+    return {"name": describe(source)}
+
+
+class _Run:
+    """One call of `stylize`."""
+
+    def __init__(
+        self,
+        options: StyleOptions,
+        content: Source,
+        styles: list[Source],
+        weights: Sequence[float] | None,
+        start: Source | None,
+    ) -> None:
+        from limner.style.pyramid import check_size, fit
+
+        self.options = options
+        self.content = _tensor(content)
+        self.styles = [_tensor(s) for s in styles]
+        self.start = None if start is None else _tensor(start)
+        self.weights = [1.0] * len(styles) if weights is None else [float(w) for w in weights]
+        if len(self.weights) != len(styles) or not styles:
+            raise InputError(
+                f"Each style needs one weight, got {len(styles)} styles and "
+                f"{len(self.weights)} weights."
+            )
+        if not all(0 < w < float("inf") for w in self.weights):
+            raise InputError(f"Style weights must be positive, got {self.weights}.")
+        self.inputs = [known_input(s) for s in (content, *styles)]
+        if start is not None:
+            self.inputs.append(known_input(start))
+        original = _size(self.content)
+        self.size = fit(original, size=options.size, side=options.side)
+        check_size(self.size, original, what="The content")
+        for style in self.styles:
+            size = fit(_size(style), size=options.size * options.style_scale, side=options.side)
+            check_size(size, _size(style), what="A style")
+        # Coarse levels that an encoder could not read are left out.
+        self.levels = [
+            (share, calls, size)
+            for share, calls in options.levels
+            if min(size := fit(original, size=options.size * share, side=options.side)) >= 32
+            and all(
+                min(fit(_size(s), size=self._style_size(share), side=options.side)) >= 32
+                for s in self.styles
+            )
+        ]
+        self.trace: list[dict[str, Any]] = []
+        self.remarks: list[str] = []
+
+    def _style_size(self, share: float) -> float:
+        return self.options.size * share * self.options.style_scale
+
+    def load(
+        self, encoder: Encoder | None, *, device: str, offline: bool, progress: Progress | None
+    ) -> None:
+        """Find the layers, load the encoder as deep as needed, and prepare the goal."""
+        from limner.device import supports_bf16
+        from limner.nets.vgg import layers_of
+        from limner.style.encoder import architecture_of, load_encoder
+        from limner.style.objective import Goal
+        from limner.style.taps import resolve_weighted
+
+        chosen = self.options
+        named = (chosen.content_layers, chosen.style_layers)
+        first = encoder.architecture if encoder is not None else architecture_of(chosen.encoder)
+        # Indices and names are those of the encoder that is asked for; `auto` is VGG-19.
+        content_layers, style_layers = (resolve_weighted(taps, first) for taps in named)
+        if encoder is None:
+            encoder = load_encoder(
+                chosen.encoder,
+                deepest=None,
+                pooling=chosen.pooling,
+                border=chosen.border,
+                device=device,
+                offline=offline,
+                progress=progress,
+            )
+        if encoder.chosen:
+            self.remarks.append(encoder.chosen)
+        if encoder.architecture != first:
+            moved = tuple(
+                resolve_weighted(t, encoder.architecture) for t in (content_layers, style_layers)
+            )
+            if moved != (content_layers, style_layers):
+                self.remarks.append(
+                    f"{encoder.name} has other layers than {first}: the last convolution of the "
+                    "same block stands in for one that it lacks."
+                )
+            content_layers, style_layers = moved
+        bf16 = chosen.precision == "bf16" or (chosen.precision == "auto" and supports_bf16())
+        self.goal: Goal = Goal(
+            content_layers=content_layers,
+            style_layers=style_layers,
+            alpha=chosen.alpha,
+            beta=chosen.style_weight,
+            smoothness=chosen.smoothness,
+            content_kind=chosen.content_kind,
+            style_kind=chosen.style_kind,
+            bf16=bf16,
+        )
+        order = [layer.name for layer in layers_of(encoder.architecture)]
+        self.encoder = encoder.cut(max(self.goal.taps, key=order.index))
+        self.content = self.content.to(encoder.device)
+        self.styles = [s.to(encoder.device) for s in self.styles]
+        self.fingerprint = fingerprint_of(
+            [
+                chosen.to_json(),
+                [i.get("sha256") for i in self.inputs],
+                self.weights,
+                encoder.name,
+                encoder.digest,
+            ]
+        )
+
+    def paint(
+        self,
+        on_step: Callable[[Step], None] | None,
+        checkpoint: Path | None,
+        every: int,
+        resume: bool,
+    ) -> StyleResult:
+        """Go through the levels from coarse to fine."""
+        from limner.style import checkpoint as saved
+        from limner.style.pyramid import resize
+
+        point: Checkpoint | None = None
+        if resume and checkpoint is not None:
+            point = saved.read(checkpoint, fingerprint=self.fingerprint)
+            self.trace = list(point.trace)
+        began = time.perf_counter() - (point.seconds if point else 0.0)
+        picture: Tensor | None = None
+        finished = True
+        for index in range(point.level if point else 0, len(self.levels)):
+            level = _Level(self, index, picture, point)
+            point = None
+            try:
+                level.run(on_step, checkpoint, every, began)
+            except KeyboardInterrupt:
+                finished = False
+                if checkpoint is not None:
+                    saved.save(checkpoint, level.state(time.perf_counter() - began))
+            picture = level.picture()
+            if level.optimiser is not None and level.optimiser.remark:
+                self.remarks.append(f"level {index + 1}: {level.optimiser.remark}.")
+            if not finished:
+                break
+        if picture is None:
+            picture = self.content
+        picture = resize(picture, self.size)
+        seconds = time.perf_counter() - began
+        if finished and checkpoint is not None:
+            checkpoint.unlink(missing_ok=True)
+        return self._result(picture, seconds, finished)
+
+    def _result(self, picture: Tensor, seconds: float, finished: bool) -> StyleResult:
+        from limner.style.provenance import describe_run
+
+        pixels = as_pixels(picture)
+        image: ImageArray = np.rint(pixels * 255).astype(np.uint8)
+        provenance = describe_run(
+            inputs=self.inputs,
+            style_weights=self.weights,
+            options=self.options,
+            encoder=self.encoder,
+            goal=self.goal,
+            levels=[(size, calls) for _, calls, size in self.levels],
+            trace=self.trace,
+            remarks=self.remarks,
+            seconds=seconds,
+            finished=finished,
+            pixels=pixels,
+        )
+        return StyleResult(image, pixels, tuple(self.trace), seconds, provenance, finished)
+
+
+@contextlib.contextmanager
+def undivided() -> Iterator[None]:
+    """Hold Ctrl-C back while the block runs, and let it through at its end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came and callable(before):
+        before(came[0], None)
+
+
+class _Level:
+    """One level of the pyramid."""
+
+    def __init__(
+        self, run: _Run, index: int, before: Tensor | None, point: Checkpoint | None
+    ) -> None:
+        from limner.style.pyramid import resize
+
+        self.run_ = run
+        self.index = index
+        share, self.calls, self.size = run.levels[index]
+        self.done = 0
+        self.best_value = float("inf")
+        self.best: Tensor | None = None
+        self.optimiser: Optimiser | None = None
+        content = resize(run.content, self.size)
+        self.start = content if point is not None else self._start(content, before)
+        self.point = point
+        self._content, self._share = content, share
+
+    def _start(self, content: Tensor, before: Tensor | None) -> Tensor:
+        from limner.style.pyramid import noisy, resize
+
+        options = self.run_.options
+        if before is not None:
+            return resize(before, self.size)
+        if options.start == "noise":
+            return noisy(content, noise=options.noise, seed=options.seed)
+        if self.run_.start is not None:
+            return resize(self.run_.start.to(content.device), self.size)
+        return content
+
+    def _objective(self) -> Objective | TiledObjective:
+        from limner.style.objective import Objective, style_targets
+        from limner.style.pyramid import fit, resize
+        from limner.style.tiling import TiledObjective, tiled_style_targets
+
+        run, options = self.run_, self.run_.options
+        wanted = run._style_size(self._share)
+        styles = [resize(s, fit(_size(s), size=wanted, side=options.side)) for s in run.styles]
+        if self.size[0] * self.size[1] <= UNTILED_PIXELS and not options.tile:
+            targets = style_targets(run.encoder, styles, run.weights, run.goal)
+            return Objective(run.encoder, self._content, targets, run.goal)
+        tile = options.tile or TILE_PX
+        targets = tiled_style_targets(run.encoder, styles, run.weights, run.goal, tile=tile)
+        return TiledObjective(run.encoder, self._content, targets, run.goal, tile=tile)
+
+    def run(
+        self,
+        on_step: Callable[[Step], None] | None,
+        checkpoint: Path | None,
+        every: int,
+        began: float,
+    ) -> None:
+        """Make this level's closure calls."""
+        from limner.style import checkpoint as saved
+
+        self.optimiser = _optimiser(self.run_.options, self.start)
+        if self.point is not None:
+            self.optimiser.restore((self.point.tensors, self.point.numbers))
+            self.done, self.best_value = self.point.done, self.point.best
+            self.best = self.point.tensors.get("best")
+        objective = self._objective()
+        while self.done < self.calls:
+            shown = self.optimiser.point
+            terms, gradient = objective.evaluate(shown)
+            with undivided():  # Ctrl-C waits until nothing is half done
+                self._note(terms, shown)
+                self.optimiser.tell(terms.total, gradient)
+                self.done += 1
+            if checkpoint is not None and self.done % every == 0:
+                saved.save(checkpoint, self.state(time.perf_counter() - began))
+            if on_step is not None:
+                on_step(self._step(terms, shown))
+
+    def _note(self, terms: Terms, shown: Tensor) -> None:
+        if terms.total < self.best_value or self.best is None:
+            self.best_value, self.best = terms.total, shown
+        self.run_.trace.append(
+            {
+                "level": self.index,
+                "call": len(self.run_.trace) + 1,
+                "total": terms.total,
+                "content": terms.content,
+                "style": terms.style,
+                "variation": terms.variation,
+            }
+        )
+
+    def _step(self, terms: Terms, shown: Tensor) -> Step:
+        total = sum(calls for _, calls, _ in self.run_.levels)
+        call = len(self.run_.trace)
+        return Step(self.index, call, total, self.size, terms, lambda: as_pixels(shown))
+
+    def state(self, seconds: float) -> Checkpoint:
+        """Return everything that the following calls depend on."""
+        optimiser = self.optimiser or _optimiser(self.run_.options, self.start)
+        tensors, numbers = optimiser.save()
+        if self.best is not None:
+            tensors = {**tensors, "best": self.best}
+        return Checkpoint(
+            self.run_.fingerprint,
+            self.index,
+            self.done,
+            tensors,
+            numbers,
+            self.best_value,
+            self.run_.trace,
+            seconds,
+        )
+
+    def picture(self) -> Tensor:
+        """Return what the level shows: the optimiser's own picture, else the best one."""
+        own = self.optimiser.picture() if self.optimiser is not None else None
+        if own is not None:
+            return own
+        return self.best if self.best is not None else self.start
+
+
+def _optimiser(options: StyleOptions, start: Tensor) -> Optimiser:
+    from limner.style.optimise import Adam, Lbfgs, NotesLbfgs
+
+    fitting = max(3, _HISTORY_BYTES // (8 * start.numel()))
+    history = min(options.history, fitting)
+    if options.optimiser == "adam":
+        return Adam(start, rate=options.rate)
+    if options.optimiser == "notes_lbfgs":
+        return NotesLbfgs(start, history=history, rate=options.rate)
+    return Lbfgs(start, history=history, line_search=options.line_search)
+
+
+def _size(image: Tensor) -> tuple[int, int]:
+    return int(image.shape[-2]), int(image.shape[-1])
+
+
+def _tensor(source: Source) -> Tensor:
+    import torch
+
+    from limner.images import read_float
+
+    pixels = read_float(source)
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
+
+
+def as_pixels(picture: Tensor) -> FloatArray:
+    """Return a picture (1, 3, H, W) as an array (H, W, 3), float32 in [0, 1]."""
+    array = picture.detach()[0].permute(1, 2, 0).clamp(0, 1).to("cpu").float().numpy()
+    return np.ascontiguousarray(array)
