@@ -212,6 +212,6 @@ def _with_values(model: Any, where: Any, names: list[str]) -> Any:
     copy.CopyFrom(model)
     target = copy.graph.output if where is model.graph.output else copy.graph.input
     for i, name in enumerate(names):
-        shape = [1, f"channels_{i}", 1, 1]
+        shape: list[int | str | None] = [1, f"channels_{i}", 1, 1]
         target.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
     return copy
