@@ -64,6 +64,10 @@ class Masks:
         sized = [cv2.resize(s, (width, height), interpolation=way) for s in self.shares]
         return _normalised(np.stack(sized).astype(np.float32))
 
+    def sized(self, height: int, width: int) -> Masks:
+        """Return the same masks at another size."""
+        return Masks(self.at(height, width), self.colours)
+
     def softened(self, radius_px: float) -> Masks:
         """Return masks whose borders fade over about `radius_px` pixels to either side."""
         import cv2

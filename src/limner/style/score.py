@@ -190,7 +190,8 @@ def _self_similarity(features: Tensor) -> Tensor:
     )
     rows = F.normalize(cells[0].flatten(1).T.double(), dim=1)
     # Times the root of the width, as attention is scaled: cosines alone give flat softmaxes.
-    return rows @ rows.T * features.shape[1] ** 0.5
+    similar: Tensor = rows @ rows.T * features.shape[1] ** 0.5
+    return similar
 
 
 def gram_distance(result: Tensor, style: Tensor) -> float:
