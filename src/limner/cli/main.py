@@ -30,6 +30,7 @@ COMMANDS = {
     "gallery": "limner.cli.gallery:app",
     "weights": "limner.cli.weights:app",
     "evaluate": "limner.cli.evaluate:app",
+    "style": "limner.cli.style:style",
     "demo": "limner.cli.demo:demo",
 }
 

@@ -20,6 +20,7 @@ EncoderName = Literal["auto", "vgg19", "vgg16", "alexnet", "vgg16_hed"]
 Progress = Callable[[str, int, int | None], None]
 
 _log = logging.getLogger("limner.style")
+_TYPICAL_SPREAD = 1 / 0.225
 _unreachable: set[str] = set()  # asked for in this process, and no source had it
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -74,6 +75,21 @@ class Encoder:
         shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).reshape(1, 3, 1, 1)
         self._order = torch.tensor(order, device=device)
         self._scale, self._shift = scale.to(device), shift.to(device)
+        self._tame(top / std[0])
+
+    def _tame(self, spread: float) -> None:
+        """Bring activations to torchvision's scale, where a pixel's deviation is about 1.
+
+        A ReLU network without normalisation is homogeneous: with its input and every bias
+        divided by a number, every activation is divided by it, and nothing else changes. So
+        weights that read 0..255 can be used with the same alpha and beta.
+        """
+        factor = _TYPICAL_SPREAD / spread
+        if abs(factor - 1) < 0.1:
+            return
+        self._scale, self._shift = self._scale * factor, self._shift * factor
+        for convolution in self.trunk.convolutions.values():
+            convolution.bias.data.mul_(factor)  # type: ignore[operator]
 
     @property
     def architecture(self) -> Architecture:

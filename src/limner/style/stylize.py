@@ -186,18 +186,24 @@ class _Run:
         for style in self.styles:
             size = fit(_size(style), size=options.size * options.style_scale, side=options.side)
             check_size(size, _size(style), what="A style")
-        # Coarse levels that an encoder could not read are left out.
-        self.levels = [
-            (share, calls, size)
-            for share, calls in options.levels
-            if min(size := fit(original, size=options.size * share, side=options.side)) >= 32
-            and all(
-                min(fit(_size(s), size=self._style_size(share), side=options.side)) >= 32
-                for s in self.styles
-            )
-        ]
+        self.levels = self._levels(original)
         self.trace: list[dict[str, Any]] = []
         self.remarks: list[str] = []
+
+    def _levels(self, original: tuple[int, int]) -> list[tuple[float, int, tuple[int, int]]]:
+        """Return share, calls and size of each level; one too small to read passes its calls on."""
+        from limner.style.pyramid import MIN_SIDE_PX, fit
+
+        side, levels, waiting = self.options.side, [], 0
+        for share, calls in self.options.levels:
+            size = fit(original, size=self.options.size * share, side=side)
+            styles = [fit(_size(s), size=self._style_size(share), side=side) for s in self.styles]
+            if min(min(hw) for hw in (size, *styles)) < MIN_SIDE_PX:
+                waiting += calls
+            else:
+                levels.append((share, calls + waiting, size))
+                waiting = 0
+        return levels
 
     def _style_size(self, share: float) -> float:
         return self.options.size * share * self.options.style_scale
