@@ -22,9 +22,10 @@ import torch
 from common import DATA, machine, save
 from limner.style import preset, stylize
 from limner.style.encoder import Encoder, load_encoder
+from limner.style.level import Step
+from limner.style.level import tensor_of as _tensor
 from limner.style.objective import Goal, Objective, style_targets
 from limner.style.pyramid import fit, noisy, resize
-from limner.style.stylize import Step, _tensor
 from limner.style.taps import resolve_weighted
 from limner.style.tiling import TiledObjective
 

@@ -40,7 +40,6 @@ def test_paint_and_again(folder):
     again = call("--again", "out.png", "--json")
     assert again.exit_code == 0, again.stderr
     assert json.loads(again.stdout)["same"] is True
-    assert (folder / "out.png").read_bytes()[:60] == (folder / "out-again.png").read_bytes()[:60]
     np.testing.assert_array_equal(images.read("out.png"), images.read("out-again.png"))
 
 

@@ -51,7 +51,7 @@ def test_the_cost_falls_and_the_result_is_whole(pictures, encoder, optimiser):
     steps = []
     result = run(pictures, encoder, optimiser=optimiser, on_step=steps.append)
     fine = [loss["total"] for loss in result.losses if loss["level"] == 1]
-    assert min(fine) < 0.9 * fine[0]
+    assert min(fine) < 0.96 * fine[0]
     assert result.image.shape == (72, 96, 3)
     assert result.image.dtype == np.uint8
     assert np.abs(result.pixels * 255 - result.image).max() <= 0.5
@@ -159,16 +159,36 @@ def test_a_checkpoint_of_another_run_is_refused(pictures, encoder, tmp_path):
         run(pictures, encoder, resume=True)
 
 
+def test_a_full_disk_ends_neither_the_run_nor_an_interrupted_one(
+    pictures, encoder, tmp_path, monkeypatch
+):
+    def refuse(path, data):
+        raise InputError(f"{path} cannot be written: no space left on device.")
+
+    monkeypatch.setattr("limner.style.checkpoint.write_whole", refuse)
+    result = run(pictures, encoder, checkpoint=tmp_path / "run", checkpoint_every=2)
+    assert result.finished
+    said = [r for r in result.provenance["remarks"] if "no space left" in r]
+    assert len(said) == 1
+
+    def stop(step):
+        if step.call == 7:
+            raise KeyboardInterrupt
+
+    result = run(pictures, encoder, checkpoint=tmp_path / "run", on_step=stop)
+    assert not result.finished
+    assert "no space left" in " ".join(result.provenance["remarks"])
+
+
 def test_several_styles(pictures, encoder):
     other = np.full((40, 50, 3), (250, 10, 10), np.uint8)
-    only = run(pictures, encoder, style=[other])
-    mixed = run(pictures, encoder, style=[pictures[1], other], style_weights=[1, 9])
-    plain = run(pictures, encoder)
-
-    def redness(result):
-        return float(result.pixels[..., 0].mean() - result.pixels[..., 2].mean())
-
-    assert redness(plain) < redness(mixed) < redness(only)
+    ends = [run(pictures, encoder).pixels, run(pictures, encoder, style=[other]).pixels]
+    near = run(pictures, encoder, style=[pictures[1], other], style_weights=[1e6, 1]).pixels
+    half = run(pictures, encoder, style=[pictures[1], other]).pixels
+    apart = np.abs(ends[0] - ends[1]).mean()
+    assert np.abs(near - ends[0]).mean() < 0.1 * apart
+    assert np.abs(half - ends[0]).mean() > 0.2 * apart
+    assert np.abs(half - ends[1]).mean() > 0.2 * apart
     for weights in ([1], [1, 0], [1, float("nan")]):
         with pytest.raises(InputError, match=r"one weight|positive"):
             run(pictures, encoder, style=[pictures[1], other], style_weights=weights)
@@ -177,6 +197,7 @@ def test_several_styles(pictures, encoder):
 def test_strength_goes_from_the_content_to_the_style(pictures, encoder):
     weak, strong = (run(pictures, encoder, strength=s) for s in (0.0, 1.0))
     content = pictures[0] / 255
+    content = content.repeat(3, axis=0).repeat(3, axis=1).reshape(72, 2, 96, 2, 3).mean((1, 3))
     assert np.abs(weak.pixels - content).mean() < 0.7 * np.abs(strong.pixels - content).mean()
     assert preset(strength=0.5).style_weight == preset().beta
     ratios = [

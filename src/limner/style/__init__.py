@@ -5,7 +5,8 @@
 are modules of their own: `limner.style.saving`, `.provenance`, `.losses`.
 """
 
+from limner.style.level import Step
 from limner.style.presets import PRESETS, StyleOptions, preset
-from limner.style.stylize import Step, StyleResult, stylize
+from limner.style.stylize import StyleResult, stylize
 
 __all__ = ["PRESETS", "Step", "StyleOptions", "StyleResult", "preset", "stylize"]

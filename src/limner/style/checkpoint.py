@@ -81,7 +81,7 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises:
         InputError: If the disk refuses.
     """
-    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")  # beside it: renaming is whole
     try:
         try:
             temporary.write_bytes(data)

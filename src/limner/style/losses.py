@@ -40,6 +40,10 @@ class Statistics:
     moments: Tensor
     positions: int
 
+    def detached(self) -> Statistics:
+        """Return the same numbers, through which no gradient flows."""
+        return Statistics(self.mean.detach(), self.moments.detach(), self.positions)
+
 
 def _flat(features: Tensor) -> Tensor:
     if features.dim() == 4 and features.shape[0] == 1:
@@ -177,16 +181,20 @@ def wasserstein2(found: Statistics, target: Statistics, *, steps: int = 12) -> T
     Source: Vaserstein's distance as in "Improved style transfer", K. Crowson.
     """
     covariance = _covariance(found)
-    wanted = _covariance(target).detach()
+    wanted = _covariance(target.detached())
     root = _root_exact(wanted)
     inner = root @ covariance @ root
     cross = _root_newton_schulz((inner + inner.T) / 2, steps=steps).trace()
     means = (found.mean - target.mean).square().sum()
-    return means + covariance.trace() + wanted.trace() - 2 * cross
+    return means + (covariance.trace() + wanted.trace() - 2 * cross).to(means.dtype)
 
 
 def _covariance(known: Statistics) -> Tensor:
-    return known.moments - known.mean[:, None] * known.mean[None, :]
+    """Return the covariance in float64, with a ridge above the rounding of float32 moments."""
+    mean, moments = known.mean.double(), known.moments.double()
+    eye = torch.eye(mean.shape[0], dtype=mean.dtype, device=mean.device)
+    ridge = moments.detach().diagonal().sum() * 1e-6
+    return moments - mean[:, None] * mean[None, :] + eye * ridge
 
 
 def _root_exact(matrix: Tensor) -> Tensor:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +13,7 @@ import numpy as np
 
 from limner.errors import InputError
 from limner.style.checkpoint import Checkpoint, fingerprint_of
+from limner.style.level import Level, Step, as_pixels, digest_of, size_of, tensor_of
 from limner.style.presets import StyleOptions
 from limner.style.presets import preset as preset_of
 from limner.types import FloatArray, ImageArray
@@ -25,34 +23,7 @@ if TYPE_CHECKING:
 
     from limner.images.sources import Source
     from limner.style.encoder import Encoder, Progress
-    from limner.style.objective import Goal, Objective, Terms
-    from limner.style.optimise import Optimiser
-    from limner.style.tiling import TiledObjective
-
-UNTILED_PIXELS = 1_500_000  # larger pictures are computed in tiles
-TILE_PX = 512
-_HISTORY_BYTES = 3 << 29  # 1.5 GiB
-
-
-@dataclass(frozen=True)
-class Step:
-    """One closure call of a run, told to `on_step`.
-
-    Attributes:
-        level: Index of the pyramid's level, 0 the coarsest.
-        call: Closure calls so far over all levels, from 1.
-        calls: Closure calls that will be made in all.
-        size_hw: Of the level.
-        terms: The costs.
-        picture: Returns the evaluated picture, shape (H, W, 3), float32 in [0, 1].
-    """
-
-    level: int
-    call: int
-    calls: int
-    size_hw: tuple[int, int]
-    terms: Terms
-    picture: Callable[[], FloatArray]
+    from limner.style.objective import Goal
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,9 +137,9 @@ class _Run:
         from limner.style.pyramid import check_size, fit
 
         self.options = options
-        self.content = _tensor(content)
-        self.styles = [_tensor(s) for s in styles]
-        self.start = None if start is None else _tensor(start)
+        self.content = tensor_of(content)
+        self.styles = [tensor_of(s) for s in styles]
+        self.start = None if start is None else tensor_of(start)
         self.weights = [1.0] * len(styles) if weights is None else [float(w) for w in weights]
         if len(self.weights) != len(styles) or not styles:
             raise InputError(
@@ -180,12 +151,12 @@ class _Run:
         self.inputs = [known_input(s) for s in (content, *styles)]
         if start is not None:
             self.inputs.append(known_input(start))
-        original = _size(self.content)
+        original = size_of(self.content)
         self.size = fit(original, size=options.size, side=options.side)
         check_size(self.size, original, what="The content")
         for style in self.styles:
-            size = fit(_size(style), size=options.size * options.style_scale, side=options.side)
-            check_size(size, _size(style), what="A style")
+            size = fit(size_of(style), size=options.size * options.style_scale, side=options.side)
+            check_size(size, size_of(style), what="A style")
         self.levels = self._levels(original)
         self.trace: list[dict[str, Any]] = []
         self.remarks: list[str] = []
@@ -197,7 +168,7 @@ class _Run:
         side, levels, waiting = self.options.side, [], 0
         for share, calls in self.options.levels:
             size = fit(original, size=self.options.size * share, side=side)
-            styles = [fit(_size(s), size=self._style_size(share), side=side) for s in self.styles]
+            styles = [fit(size_of(s), size=self._style_size(share), side=side) for s in self.styles]
             if min(min(hw) for hw in (size, *styles)) < MIN_SIDE_PX:
                 waiting += calls
             else:
@@ -236,15 +207,17 @@ class _Run:
         if encoder.chosen:
             self.remarks.append(encoder.chosen)
         if encoder.architecture != first:
-            moved = tuple(
-                resolve_weighted(t, encoder.architecture) for t in (content_layers, style_layers)
+            content_layers, style_layers = (
+                resolve_weighted(taps, encoder.architecture)
+                for taps in (content_layers, style_layers)
             )
-            if moved != (content_layers, style_layers):
-                self.remarks.append(
-                    f"{encoder.name} has other layers than {first}: the last convolution of the "
-                    "same block stands in for one that it lacks."
-                )
-            content_layers, style_layers = moved
+        asked = {tap for taps in named for tap, _ in taps if not tap.isdigit()}
+        moved = sorted(asked - {tap for tap, _ in (*content_layers, *style_layers)})
+        if moved:
+            self.remarks.append(
+                f"{encoder.name} has no {', '.join(moved)}: the last convolution of the same "
+                "block stands in."
+            )
         bf16 = chosen.precision == "bf16" or (chosen.precision == "auto" and supports_bf16())
         self.goal: Goal = Goal(
             content_layers=content_layers,
@@ -260,10 +233,11 @@ class _Run:
         self.encoder = encoder.cut(max(self.goal.taps, key=order.index))
         self.content = self.content.to(encoder.device)
         self.styles = [s.to(encoder.device) for s in self.styles]
+        begin = [] if self.start is None else [self.start]
         self.fingerprint = fingerprint_of(
             [
                 chosen.to_json(),
-                [i.get("sha256") for i in self.inputs],
+                [digest_of(t) for t in (self.content, *self.styles, *begin)],
                 self.weights,
                 encoder.name,
                 encoder.digest,
@@ -289,14 +263,13 @@ class _Run:
         picture: Tensor | None = None
         finished = True
         for index in range(point.level if point else 0, len(self.levels)):
-            level = _Level(self, index, picture, point)
+            level = Level(self, index, picture, point)
             point = None
             try:
                 level.run(on_step, checkpoint, every, began)
             except KeyboardInterrupt:
                 finished = False
-                if checkpoint is not None:
-                    saved.save(checkpoint, level.state(time.perf_counter() - began))
+                level.keep(checkpoint, time.perf_counter() - began)
             picture = level.picture()
             if level.optimiser is not None and level.optimiser.remark:
                 self.remarks.append(f"level {index + 1}: {level.optimiser.remark}.")
@@ -329,169 +302,3 @@ class _Run:
             pixels=pixels,
         )
         return StyleResult(image, pixels, tuple(self.trace), seconds, provenance, finished)
-
-
-@contextlib.contextmanager
-def undivided() -> Iterator[None]:
-    """Hold Ctrl-C back while the block runs, and let it through at its end."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if came and callable(before):
-        before(came[0], None)
-
-
-class _Level:
-    """One level of the pyramid."""
-
-    def __init__(
-        self, run: _Run, index: int, before: Tensor | None, point: Checkpoint | None
-    ) -> None:
-        from limner.style.pyramid import resize
-
-        self.run_ = run
-        self.index = index
-        share, self.calls, self.size = run.levels[index]
-        self.done = 0
-        self.best_value = float("inf")
-        self.best: Tensor | None = None
-        self.optimiser: Optimiser | None = None
-        content = resize(run.content, self.size)
-        self.start = content if point is not None else self._start(content, before)
-        self.point = point
-        self._content, self._share = content, share
-
-    def _start(self, content: Tensor, before: Tensor | None) -> Tensor:
-        from limner.style.pyramid import noisy, resize
-
-        options = self.run_.options
-        if before is not None:
-            return resize(before, self.size)
-        if options.start == "noise":
-            return noisy(content, noise=options.noise, seed=options.seed)
-        if self.run_.start is not None:
-            return resize(self.run_.start.to(content.device), self.size)
-        return content
-
-    def _objective(self) -> Objective | TiledObjective:
-        from limner.style.objective import Objective, style_targets
-        from limner.style.pyramid import fit, resize
-        from limner.style.tiling import TiledObjective, tiled_style_targets
-
-        run, options = self.run_, self.run_.options
-        wanted = run._style_size(self._share)
-        styles = [resize(s, fit(_size(s), size=wanted, side=options.side)) for s in run.styles]
-        if self.size[0] * self.size[1] <= UNTILED_PIXELS and not options.tile:
-            targets = style_targets(run.encoder, styles, run.weights, run.goal)
-            return Objective(run.encoder, self._content, targets, run.goal)
-        tile = options.tile or TILE_PX
-        targets = tiled_style_targets(run.encoder, styles, run.weights, run.goal, tile=tile)
-        return TiledObjective(run.encoder, self._content, targets, run.goal, tile=tile)
-
-    def run(
-        self,
-        on_step: Callable[[Step], None] | None,
-        checkpoint: Path | None,
-        every: int,
-        began: float,
-    ) -> None:
-        """Make this level's closure calls."""
-        from limner.style import checkpoint as saved
-
-        self.optimiser = _optimiser(self.run_.options, self.start)
-        if self.point is not None:
-            self.optimiser.restore((self.point.tensors, self.point.numbers))
-            self.done, self.best_value = self.point.done, self.point.best
-            self.best = self.point.tensors.get("best")
-        objective = self._objective()
-        while self.done < self.calls:
-            shown = self.optimiser.point
-            terms, gradient = objective.evaluate(shown)
-            with undivided():  # Ctrl-C waits until nothing is half done
-                self._note(terms, shown)
-                self.optimiser.tell(terms.total, gradient)
-                self.done += 1
-            if checkpoint is not None and self.done % every == 0:
-                saved.save(checkpoint, self.state(time.perf_counter() - began))
-            if on_step is not None:
-                on_step(self._step(terms, shown))
-
-    def _note(self, terms: Terms, shown: Tensor) -> None:
-        if terms.total < self.best_value or self.best is None:
-            self.best_value, self.best = terms.total, shown
-        self.run_.trace.append(
-            {
-                "level": self.index,
-                "call": len(self.run_.trace) + 1,
-                "total": terms.total,
-                "content": terms.content,
-                "style": terms.style,
-                "variation": terms.variation,
-            }
-        )
-
-    def _step(self, terms: Terms, shown: Tensor) -> Step:
-        total = sum(calls for _, calls, _ in self.run_.levels)
-        call = len(self.run_.trace)
-        return Step(self.index, call, total, self.size, terms, lambda: as_pixels(shown))
-
-    def state(self, seconds: float) -> Checkpoint:
-        """Return everything that the following calls depend on."""
-        optimiser = self.optimiser or _optimiser(self.run_.options, self.start)
-        tensors, numbers = optimiser.save()
-        if self.best is not None:
-            tensors = {**tensors, "best": self.best}
-        return Checkpoint(
-            self.run_.fingerprint,
-            self.index,
-            self.done,
-            tensors,
-            numbers,
-            self.best_value,
-            self.run_.trace,
-            seconds,
-        )
-
-    def picture(self) -> Tensor:
-        """Return what the level shows: the optimiser's own picture, else the best one."""
-        own = self.optimiser.picture() if self.optimiser is not None else None
-        if own is not None:
-            return own
-        return self.best if self.best is not None else self.start
-
-
-def _optimiser(options: StyleOptions, start: Tensor) -> Optimiser:
-    from limner.style.optimise import Adam, Lbfgs, NotesLbfgs
-
-    fitting = max(3, _HISTORY_BYTES // (8 * start.numel()))
-    history = min(options.history, fitting)
-    if options.optimiser == "adam":
-        return Adam(start, rate=options.rate)
-    if options.optimiser == "notes_lbfgs":
-        return NotesLbfgs(start, history=history, rate=options.rate)
-    return Lbfgs(start, history=history, line_search=options.line_search)
-
-
-def _size(image: Tensor) -> tuple[int, int]:
-    return int(image.shape[-2]), int(image.shape[-1])
-
-
-def _tensor(source: Source) -> Tensor:
-    import torch
-
-    from limner.images import read_float
-
-    pixels = read_float(source)
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
-
-
-def as_pixels(picture: Tensor) -> FloatArray:
-    """Return a picture (1, 3, H, W) as an array (H, W, 3), float32 in [0, 1]."""
-    array = picture.detach()[0].permute(1, 2, 0).clamp(0, 1).to("cpu").float().numpy()
-    return np.ascontiguousarray(array)
