@@ -22,7 +22,8 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_models_of_this_release():
     assert weights.names() == [
-        *("yunet", "facenet", "dlib", "duo", "vgg19", "vgg16", "alexnet", "vgg16_hed")
+        *("yunet", "facenet", "dlib", "duo", "vgg19", "vgg16", "alexnet", "vgg16_hed"),
+        *("arbitrary_predict", "arbitrary_transform", "arbitrary_style", "multistyle26"),
     ]
 
 
@@ -39,7 +40,7 @@ def test_every_model_says_what_a_user_must_know(name):
 
 
 def test_the_digests_of_the_design():
-    digests = {n: weights.spec(n).sha256 for n in weights.names() if n != "duo"}
+    digests = {n: s.sha256 for n in weights.names() if not (s := weights.spec(n)).parts}
     assert digests == {
         "yunet": "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
         "facenet": "92c3c3f568c43bef41c0e3d2d6ca50b91f46e103bf471acbca5a2d77ea1f17e3",
@@ -48,6 +49,9 @@ def test_the_digests_of_the_design():
         "vgg16": "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
         "alexnet": "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
         "vgg16_hed": "4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
+        "arbitrary_predict": "d832a92a6afc170510252cc5b65836fcf8354909e6f17cf02f8960f4e054a20d",
+        "arbitrary_transform": "866c80c340bee8d1c72f5237476244ccd9a6c1b11afdb9e7de37591b7a2345cd",
+        "multistyle26": "0a2a0c9436a935cd1d4279cd06e171475b06222cb37c8c8d4afc53a9a7a1885e",
     }
 
 
@@ -70,7 +74,8 @@ def test_the_composites_id_follows_its_weights():
     assert changed["duo"].embedder_id != weights.spec("duo").embedder_id
 
 
-@pytest.mark.parametrize("name", [n for n in weights.names() if n not in ("duo", *TORCHVISION)]
+@pytest.mark.parametrize(
+    "name", [n for n in weights.names() if not weights.spec(n).parts and n not in TORCHVISION]
 )
 def test_the_original_in_the_cache_is_as_described(original, name):
     path = original(name)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from limner.cli import output
+from limner.cli import output, style_fast
 from limner.cli.options import JsonOption, grouped
+from limner.cli.style_fast import FastLook
 from limner.errors import InputError
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ def style(
         typer.Option("--out", "-o", metavar="OUT", help="PNG, JPEG, WebP or TIFF file to write."),
     ] = None,
     look: LookOptions,
+    fast: FastLook,
     run: RunOptions,
     bits: Annotated[int, typer.Option("--bits", help="8, or 16 for PNG and TIFF.")] = 8,
     quality: Annotated[int, typer.Option("--quality", help="Of JPEG and WebP, 1 to 100.")] = 95,
@@ -130,14 +132,50 @@ def style(
 ) -> None:
     """Paint the content in the manner of one or several styles."""
     if again is not None:
+        if fast != FastLook():
+            raise InputError("--again repeats a run as it was: give no look with it.")
         _repeat(again, out, look, run, pictures, bits, quality)
         return
     if pictures is None or len(pictures) < 2:
         raise InputError("Give a content picture and at least one style: CONTENT STYLE... -o OUT.")
     if out is None:
         raise InputError("Say where the picture goes: -o OUT.png.")
+    if fast.fast:
+        _paint_fast(pictures, out, look, fast, run, bits, quality)
+        return
+    if fast != FastLook():
+        raise InputError("--colour, --mask, --mask-colours and --steady are for --fast.")
     options, start = _options(look, run)
     _paint(pictures, start, _weights(look.style_weights), options, out, run, bits, quality)
+
+
+def _paint_fast(
+    pictures: list[str],
+    out: str,
+    look: LookOptions,
+    fast: FastLook,
+    run: RunOptions,
+    bits: int,
+    quality: int,
+) -> None:
+    """Hand over to the feed-forward networks; options that they do not have are refused."""
+    taken = replace(look, strength=None, size=None, style_weights=None)
+    if taken != LookOptions() or replace(run, device="cpu") != RunOptions(device="cpu"):
+        raise InputError(
+            "--fast takes --strength, --size, --style-weights, --colour, --mask, --mask-colours "
+            "and --steady; the other options are for the optimiser."
+        )
+    if run.device not in ("auto", "cpu"):
+        raise InputError(f"--fast runs on the CPU, got --device {run.device}.")
+    style_fast.fast(
+        pictures,
+        out,
+        options=fast.options(strength=look.strength, size_px=look.size),
+        shares=_weights(look.style_weights),
+        steady=fast.steady,
+        bits=_bits(bits),
+        quality=quality,
+    )
 
 
 def _options(look: LookOptions, run: RunOptions) -> tuple[StyleOptions, str | None]:
@@ -193,13 +231,16 @@ def _repeat(
     if look != LookOptions() or pictures:
         raise InputError("--again repeats a run as it was: give no pictures and no look with it.")
     document = provenance.read(again)
+    old = Path(again)
+    target = out or str(old.with_name(f"{old.stem}-again{old.suffix}"))
+    if document.get("mode") == "fast":
+        style_fast.again(document, target, bits=_bits(bits), quality=quality)
+        return
     options = StyleOptions.from_json(document["options"])
     used = document["encoder"]
     options = replace(options, encoder=str(used["name"]), precision=used["precision"])
     paths = [str(path) for path in provenance.inputs_of(document)]
     start = paths.pop() if options.start == "picture" else None
-    old = Path(again)
-    target = out or str(old.with_name(f"{old.stem}-again{old.suffix}"))
     _paint(paths, start, document["style_weights"], options, target, run, bits, quality, document)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,6 +15,10 @@ from limner.errors import InputError, LimnerError
 
 if TYPE_CHECKING:
     from limner.style.fast_paint import FastOptions, FastPainter
+
+
+def _option(*names: str, help: str, metavar: str | None = None) -> Any:
+    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel="In one pass")
 
 
 def fast(
@@ -61,21 +66,93 @@ def fast(
             output.emit_json(document)
 
 
+def again(
+    document: dict[str, Any], out: str, *, bits: Literal[8, 16] = 8, quality: int = 95
+) -> None:
+    """Repeat a fast picture from its provenance, and say whether it is the same.
+
+    Args:
+        document: The provenance.
+        out: The file to write.
+        bits: 8, or 16 for PNG and TIFF.
+        quality: Of JPEG and WebP.
+    """
+    from limner.style import saving
+    from limner.style.fast_paint import FastPainter, recorded
+
+    content, styles, options = recorded(document)
+    saving.check_target(out, bits=bits)
+    with output.fetch_progress() as progress:
+        painter = FastPainter(
+            styles, shares=document["style_weights"], options=options, progress=progress
+        )
+    done = _photo(str(content), painter, Path(out), bits, quality)
+    same = done["provenance"]["pixels_sha256"] == document.get("pixels_sha256")
+    if output.wants_json():
+        output.emit_json({**done, "same": same})
+    output.say(
+        "The picture is the same, bit for bit."
+        if same
+        else "The picture differs from the first one: see `versions` in both."
+    )
+
+
+@dataclass(frozen=True)
+class FastLook:
+    """Options of `limner style` that belong to `--fast`."""
+
+    fast: Annotated[
+        bool,
+        _option(
+            "--fast",
+            help="Paint in a second, in one pass. Styles: paintings, built-in names or an .onnx.",
+        ),
+    ] = False
+    colour: Annotated[
+        Literal["style", "content", "moments", "histogram"],
+        _option("--colour", help="Whose colours; the last two match the content's."),
+    ] = "style"
+    mask: Annotated[
+        str | None,
+        _option("--mask", metavar="PICTURE", help="Which style goes where: a colour for each."),
+    ] = None
+    mask_colours: Annotated[
+        str | None,
+        _option(
+            "--mask-colours",
+            metavar="C,C",
+            help="Its colours in the order of the styles; else from dark to light.",
+        ),
+    ] = None
+    steady: Annotated[
+        float | None,
+        _option("--steady", help="Of videos: 0 (frame by frame) to 0.99; 0.75 if not given."),
+    ] = None
+
+    def options(self, *, strength: float | None, size_px: int | None) -> FastOptions:
+        """Return what the painter takes."""
+        from limner.style.fast_paint import FastOptions
+
+        return FastOptions(
+            strength=1.0 if strength is None else strength,
+            colour=self.colour,
+            size_px=size_px,
+            mask=self.mask,
+            mask_colours=tuple(self.mask_colours.split(",")) if self.mask_colours else (),
+        )
+
+
 def _photo(
     content: str, painter: FastPainter, out: Path, bits: Literal[8, 16], quality: int
 ) -> dict[str, Any]:
     from limner.images import read_float
     from limner.style import saving
-    from limner.style.stylize import known_input
 
     began = time.perf_counter()
     kept = saving.keepsakes(content)
     result = painter(read_float(content))
     seconds = time.perf_counter() - began
-    styles = [s for s in painter.styles if Path(s).is_file()]
-    if painter.options.mask is not None:
-        styles.append(painter.options.mask)
-    provenance = painter.describe([known_input(p) for p in (content, *styles)], seconds)
+    provenance = painter.describe(content, result, seconds)
     place = saving.save_somewhere(out, result, provenance, kept=kept, bits=bits, quality=quality)
     if place != out:
         output.warn(f"{out} could not be written; the picture is in {place}.")

@@ -14,13 +14,14 @@ import numpy as np
 
 from limner.errors import InputError
 from limner.images import PHOTO_SUFFIXES, read_float
-from limner.style import fast
+from limner.style import fast, provenance
 from limner.style.colour import Colour, recolour_result
 from limner.style.fast import FastStylizer, Progress
 from limner.style.masks import read_masks
+from limner.style.stylize import known_input
 from limner.types import FloatArray
 
-KIND = "limner style --fast"
+MODE = "fast"
 _SOFT = 0.01
 _SIZES = (32, 16384)
 
@@ -136,25 +137,52 @@ class FastPainter:
             result = self._masks.sized(height, width).softened(radius).blend(painted)
         return np.clip(recolour_result(result, content, chosen.colour), 0, 1)
 
-    def describe(self, inputs: Sequence[dict[str, Any]], seconds: float) -> dict[str, Any]:
-        """Return what provenance records, as plain JSON values."""
+    def describe(self, content: str, result: FloatArray, seconds: float) -> dict[str, Any]:
+        """Return what provenance records of a picture, as plain JSON values.
+
+        Args:
+            content: Its file.
+            result: What was painted.
+            seconds: What that took.
+        """
+        files = [content, *(s for s in self.styles if Path(s).is_file())]
+        if self.options.mask is not None:
+            files.append(self.options.mask)
         digests: dict[str, str] = {}
         for stylizer in self._stylizers:
             digests |= stylizer.digests
         return {
-            "kind": KIND,
-            "version": 1,
-            "inputs": list(inputs),
-            "styles": self.styles,
+            "kind": provenance.KIND,
+            "version": provenance.VERSION,
+            "mode": MODE,
+            "inputs": [known_input(f) for f in files],
+            "styles": [{"name": s, "file": Path(s).is_file()} for s in self.styles],
             "style_weights": self.shares,
             "options": self.options.to_json(),
             "networks": digests,
             "seconds": round(seconds, 3),
+            "pixels_sha256": provenance.pixels_digest(result),
             "versions": {
                 name: metadata.version(name) for name in ("limner", "onnxruntime", "numpy")
             }
             | {"python": platform.python_version()},
         }
+
+
+def recorded(document: dict[str, Any]) -> tuple[Path, list[str], FastOptions]:
+    """Return content, styles and options of a fast picture from its provenance.
+
+    Raises:
+        InputError: If a file is gone or has changed.
+    """
+    content, *files = provenance.inputs_of(document)
+    values = dict(document["options"])
+    if values["mask"] is not None:
+        values["mask"] = str(files.pop())
+    values["mask_colours"] = tuple(values["mask_colours"])
+    left = iter(files)
+    styles = [str(next(left)) if s["file"] else str(s["name"]) for s in document["styles"]]
+    return content, styles, FastOptions(**values)
 
 
 def resized(content: FloatArray, longer_px: int | None) -> FloatArray:
