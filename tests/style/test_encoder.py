@@ -152,7 +152,7 @@ def test_words_are_checked():
 
 
 def test_a_picture_that_is_too_small_is_refused():
-    with pytest.raises(ShapeError, match="too small: at pool4 only 1 x 2 positions"):
+    with pytest.raises(ShapeError, match="too small: at pool4 only 2 x 1 positions"):
         random_encoder("vgg16").features(torch.rand(1, 3, 8, 16), ["relu5_1"])
 
 
@@ -165,7 +165,7 @@ def test_the_halo(tap, halo):
 
 
 def test_the_halo_is_what_a_unit_sees():
-    encoder = random_encoder("vgg16", pooling="average").double().cut("relu4_1")
+    encoder = random_encoder("vgg19", pooling="average").double().cut("relu4_1")
     image = torch.rand(1, 3, 160, 160, dtype=torch.float64, requires_grad=True)
     i = 10
     encoder.features(image, ["relu4_1"])["relu4_1"][0, :, i, i].sum().backward()

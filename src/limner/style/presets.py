@@ -82,11 +82,11 @@ class StyleOptions:
     levels: tuple[tuple[float, int], ...] = ((0.25, 120), (0.5, 50), (1.0, 14))
     content_layers: WeightedTaps = (("relu4_2", 1.0),)
     style_layers: WeightedTaps = (
-        ("relu1_1", 1.0),
-        ("relu2_1", 1.0),
-        ("relu3_1", 1.0),
-        ("relu4_1", 1.0),
-        ("relu5_1", 1.0),
+        ("relu1_1", 0.2),  # a fifth each, as in the paper
+        ("relu2_1", 0.2),
+        ("relu3_1", 0.2),
+        ("relu4_1", 0.2),
+        ("relu5_1", 0.2),
     )
     alpha: float = 0.1
     beta: float = 3.0
