@@ -63,7 +63,7 @@ def test_fast_with_a_mask_and_again(folder):
         (("--fast", "--layers", "relu1_1"), "for the optimiser"),
         (("--fast", "--device", "cuda"), "on the CPU"),
         (("--fast", "--strength", "2"), "strength"),
-        (("--colour", "content"), "are for --fast"),
+        (("--steady", "0.5"), "are for --fast"),
         (("--mask", "style.png"), "are for --fast"),
     ],
 )

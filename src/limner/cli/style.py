@@ -68,6 +68,10 @@ class LookOptions:
         Literal["chw", "paper", "half", "target", "wasserstein"] | None,
         _look("--style-cost", help="How style is compared."),
     ] = None
+    colour: Annotated[
+        Literal["style", "content", "moments", "histogram"] | None,
+        _look("--colour", help="Whose colours; the last two match the content's."),
+    ] = None
     start: Annotated[
         str | None,
         _look("--start", metavar="content|noise|PICTURE", help="What the run begins with."),
@@ -144,7 +148,7 @@ def style(
         _paint_fast(pictures, out, look, fast, run, bits, quality)
         return
     if fast != FastLook():
-        raise InputError("--colour, --mask, --mask-colours and --steady are for --fast.")
+        raise InputError("--mask, --mask-colours and --steady are for --fast.")
     options, start = _options(look, run)
     _paint(pictures, start, _weights(look.style_weights), options, out, run, bits, quality)
 
@@ -159,7 +163,7 @@ def _paint_fast(
     quality: int,
 ) -> None:
     """Hand over to the feed-forward networks; options that they do not have are refused."""
-    taken = replace(look, strength=None, size=None, style_weights=None)
+    taken = replace(look, strength=None, size=None, style_weights=None, colour=None)
     if taken != LookOptions() or replace(run, device="cpu") != RunOptions(device="cpu"):
         raise InputError(
             "--fast takes --strength, --size, --style-weights, --colour, --mask, --mask-colours "
@@ -170,7 +174,9 @@ def _paint_fast(
     style_fast.fast(
         pictures,
         out,
-        options=fast.options(strength=look.strength, size_px=look.size),
+        options=fast.options(
+            strength=look.strength, size_px=look.size, colour=look.colour or "style"
+        ),
         shares=_weights(look.style_weights),
         steady=fast.steady,
         bits=_bits(bits),
@@ -186,7 +192,7 @@ def _options(look: LookOptions, run: RunOptions) -> tuple[StyleOptions, str | No
     changes: dict[str, Any] = {
         name: getattr(group, name)
         for group, names in (
-            (look, "size strength style_scale alpha beta smoothness seed"),
+            (look, "size strength style_scale alpha beta smoothness colour seed"),
             (run, "encoder pooling optimiser precision tile report_every"),
         )
         for name in names.split()

@@ -14,6 +14,7 @@ from limner.cli import output
 from limner.errors import InputError, LimnerError
 
 if TYPE_CHECKING:
+    from limner.style.colour import Colour
     from limner.style.fast_paint import FastOptions, FastPainter
 
 
@@ -108,10 +109,6 @@ class FastLook:
             help="Paint in a second, in one pass. Styles: paintings, built-in names or an .onnx.",
         ),
     ] = False
-    colour: Annotated[
-        Literal["style", "content", "moments", "histogram"],
-        _option("--colour", help="Whose colours; the last two match the content's."),
-    ] = "style"
     mask: Annotated[
         str | None,
         _option("--mask", metavar="PICTURE", help="Which style goes where: a colour for each."),
@@ -129,13 +126,15 @@ class FastLook:
         _option("--steady", help="Of videos: 0 (frame by frame) to 0.99; 0.75 if not given."),
     ] = None
 
-    def options(self, *, strength: float | None, size_px: int | None) -> FastOptions:
+    def options(
+        self, *, strength: float | None, size_px: int | None, colour: Colour
+    ) -> FastOptions:
         """Return what the painter takes."""
         from limner.style.fast_paint import FastOptions
 
         return FastOptions(
             strength=1.0 if strength is None else strength,
-            colour=self.colour,
+            colour=colour,
             size_px=size_px,
             mask=self.mask,
             mask_colours=tuple(self.mask_colours.split(",")) if self.mask_colours else (),

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from limner.errors import InputError, UnknownNameError
+from limner.style.colour import Colour
 from limner.style.taps import WeightedTaps, check_weighted
 
 Side = Literal["longer", "shorter"]
@@ -24,6 +25,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "pooling": ("max", "average"),
     "border": ("zero", "replicate"),
     "precision": get_args(Precision),
+    "colour": get_args(Colour),
 }
 _RANGES: dict[str, tuple[float, float]] = {
     "size": (32, 16384),
@@ -61,6 +63,8 @@ class StyleOptions:
         style_kind: As for `style_cost`.
         strength: 0 to 1; 0.5 is the preset's own look. See `style_weight`.
         style_scale: Size of the brush strokes: of the style picture relative to the content.
+        colour: `style`; `content` keeps the content's colours under the painted luminance;
+            `moments` and `histogram` give the style the content's colours beforehand.
         start: `content`, `noise` or `picture` (one that is given).
         noise: Share of noise in the start `noise`.
         seed: Of the noise.
@@ -95,6 +99,7 @@ class StyleOptions:
     style_kind: Literal["chw", "paper", "half", "target", "wasserstein"] = "target"
     strength: float = 0.5
     style_scale: float = 1.0
+    colour: Colour = "style"
     start: Start = "content"
     noise: float = 0.6
     seed: int = 0

@@ -138,7 +138,7 @@ class _Run:
 
         self.options = options
         self.content = tensor_of(content)
-        self.styles = [tensor_of(s) for s in styles]
+        self.styles = [self._recoloured(tensor_of(s)) for s in styles]
         self.start = None if start is None else tensor_of(start)
         self.weights = [1.0] * len(styles) if weights is None else [float(w) for w in weights]
         if len(self.weights) != len(styles) or not styles:
@@ -160,6 +160,14 @@ class _Run:
         self.levels = self._levels(original)
         self.trace: list[dict[str, Any]] = []
         self.remarks: list[str] = []
+
+    def _recoloured(self, style: Tensor) -> Tensor:
+        from limner.style.colour import recolour_style
+
+        if self.options.colour not in ("moments", "histogram"):
+            return style
+        pixels = recolour_style(as_pixels(style), as_pixels(self.content), self.options.colour)
+        return tensor_of(pixels)
 
     def _levels(self, original: tuple[int, int]) -> list[tuple[float, int, tuple[int, int]]]:
         """Return share, calls and size of each level; one too small to read passes its calls on."""
@@ -284,9 +292,13 @@ class _Run:
         return self._result(picture, seconds, finished)
 
     def _result(self, picture: Tensor, seconds: float, finished: bool) -> StyleResult:
+        from limner.style.colour import keep_colour
         from limner.style.provenance import describe_run
+        from limner.style.pyramid import resize
 
         pixels = as_pixels(picture)
+        if self.options.colour == "content":
+            pixels = keep_colour(pixels, as_pixels(resize(self.content, self.size)))
         image: ImageArray = np.rint(pixels * 255).astype(np.uint8)
         provenance = describe_run(
             inputs=self.inputs,
