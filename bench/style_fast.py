@@ -9,6 +9,7 @@ after one to warm up. A rival that is not installed is left out.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import platform
 import statistics
@@ -59,9 +60,7 @@ def flicker(content: np.ndarray, paint: Any, steady: float) -> dict[str, float]:
     out = list(video.stylize_frames(frames, paint, steady=steady))
     seconds = (time.perf_counter() - start) / len(frames)
     tracker = video.Tracker()
-    floor = [
-        video.flicker(a, b, tracker.motion(a, b)) for a, b in zip(frames, frames[1:], strict=False)
-    ]
+    floor = [video.flicker(a, b, tracker.motion(a, b)) for a, b in itertools.pairwise(frames)]
     return {
         "steady": steady,
         "flicker": round(float(np.mean([f.flicker for f in out[1:]])), 5),
