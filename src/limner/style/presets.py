@@ -83,7 +83,7 @@ class StyleOptions:
     encoder: str = "auto"
     size: int = 512
     side: Side = "longer"
-    levels: tuple[tuple[float, int], ...] = ((0.25, 120), (0.5, 50), (1.0, 14))
+    levels: tuple[tuple[float, int], ...] = ((0.25, 90), (0.5, 45), (1.0, 18))
     content_layers: WeightedTaps = (("relu4_2", 1.0),)
     style_layers: WeightedTaps = (
         ("relu1_1", 0.2),  # a fifth each, as in the paper
@@ -92,9 +92,9 @@ class StyleOptions:
         ("relu4_1", 0.2),
         ("relu5_1", 0.2),
     )
-    alpha: float = 0.1
+    alpha: float = 0.4
     beta: float = 3.0
-    smoothness: float = 20.0
+    smoothness: float = 30.0
     content_kind: Literal["mean", "half_sum", "target"] = "target"
     style_kind: Literal["chw", "paper", "half", "target", "wasserstein"] = "target"
     strength: float = 0.5
@@ -107,7 +107,7 @@ class StyleOptions:
     history: int = 30
     line_search: Literal["backtracking", "none"] = "backtracking"
     rate: float = 0.02
-    pooling: Literal["max", "average"] = "max"
+    pooling: Literal["max", "average"] = "average"
     border: Literal["zero", "replicate"] = "replicate"
     precision: Precision = "auto"
     tile: int = 0
@@ -226,6 +226,7 @@ PRESETS: dict[str, StyleOptions] = {
         optimiser="notes_lbfgs",
         history=100,
         rate=1.0,
+        pooling="max",
         border="zero",
         precision="fp32",
         report_every=20,
@@ -234,9 +235,9 @@ PRESETS: dict[str, StyleOptions] = {
         preset="fine", size=1024, levels=((0.125, 150), (0.25, 100), (0.5, 60), (1.0, 25))
     ),
     "abstract": StyleOptions(
-        preset="abstract", alpha=0.01, start="noise", noise=0.9, style_scale=1.4
+        preset="abstract", alpha=0.04, start="noise", noise=0.9, style_scale=1.4
     ),
-    "portrait": StyleOptions(preset="portrait", alpha=0.4, style_scale=0.6),
+    "portrait": StyleOptions(preset="portrait", alpha=1.6, style_scale=0.6),
 }
 
 
