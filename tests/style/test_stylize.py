@@ -285,7 +285,7 @@ def test_words_numbers_and_files_are_checked(pictures, encoder, tmp_path):
         "seed": 1.5,
         "levels": ((0.5, 3),),
         "style_layers": (),
-        "colour": 1,
+        "hue": 1,
     }.items():
         with pytest.raises(InputError):
             preset(**{name: value})
@@ -303,7 +303,7 @@ def test_options_survive_json():
         options = preset(name)
         assert StyleOptions.from_json(json.loads(json.dumps(options.to_json()))) == options
     with pytest.raises(InputError, match="does not know"):
-        StyleOptions.from_json({"colour": 1})
+        StyleOptions.from_json({"hue": 1})
     with pytest.raises(InputError):
         StyleOptions.from_json({"levels": 3})
 
