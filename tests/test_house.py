@@ -18,7 +18,17 @@ import limner
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
-ROOMS = ("cli", "evaluation", "faces", "gallery", "images", "nets", "similarity", "weights")
+ROOMS = (
+    "cli",
+    "evaluation",
+    "faces",
+    "gallery",
+    "images",
+    "nets",
+    "similarity",
+    "style",
+    "weights",
+)
 HEAVY = (
     *("torch", "torchvision", "cv2", "onnxruntime", "onnx", "onnxscript", "openvino", "faiss"),
     *("sklearn", "scipy", "matplotlib", "h5py", "safetensors", "PIL", "pillow_heif", "skimage"),

@@ -21,7 +21,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_models_of_this_release():
-    assert weights.names() == ["yunet", "facenet", "dlib", "duo"]
+    assert weights.names() == [
+        *("yunet", "facenet", "dlib", "duo", "vgg19", "vgg16", "alexnet", "vgg16_hed"),
+        *("arbitrary_predict", "arbitrary_transform", "arbitrary_style", "multistyle26"),
+    ]
+
+
+TORCHVISION = ("vgg19", "vgg16", "alexnet")  # no wheel ships these
 
 
 @pytest.mark.parametrize("name", weights.names())
@@ -29,17 +35,31 @@ def test_every_model_says_what_a_user_must_know(name):
     spec = weights.spec(name)
     for field in ("title", "architecture", "licence", "training_data", "paper", "published"):
         assert getattr(spec, field).strip(), field
-    if spec.converter != "composite":
+    if spec.converter != "composite" and name not in TORCHVISION:
         assert spec.sources[-1].kind == "wheel"  # works where only the package index answers
 
 
 def test_the_digests_of_the_design():
-    digests = {n: weights.spec(n).sha256 for n in weights.names() if n != "duo"}
+    digests = {n: s.sha256 for n in weights.names() if not (s := weights.spec(n)).parts}
     assert digests == {
         "yunet": "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
         "facenet": "92c3c3f568c43bef41c0e3d2d6ca50b91f46e103bf471acbca5a2d77ea1f17e3",
         "dlib": "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+        "vgg19": "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
+        "vgg16": "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+        "alexnet": "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+        "vgg16_hed": "4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
+        "arbitrary_predict": "d832a92a6afc170510252cc5b65836fcf8354909e6f17cf02f8960f4e054a20d",
+        "arbitrary_transform": "866c80c340bee8d1c72f5237476244ccd9a6c1b11afdb9e7de37591b7a2345cd",
+        "multistyle26": "0a2a0c9436a935cd1d4279cd06e171475b06222cb37c8c8d4afc53a9a7a1885e",
     }
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_torchvisions_file_names_begin_the_digest(name):
+    spec = weights.spec(name)
+    assert spec.file.removesuffix(".pth").endswith(f"-{spec.sha256[:8]}")
+    assert spec.sources[0].url.endswith(f"/{spec.file}")
 
 
 def test_embedder_ids():
@@ -54,7 +74,9 @@ def test_the_composites_id_follows_its_weights():
     assert changed["duo"].embedder_id != weights.spec("duo").embedder_id
 
 
-@pytest.mark.parametrize("name", [n for n in weights.names() if n != "duo"])
+@pytest.mark.parametrize(
+    "name", [n for n in weights.names() if not weights.spec(n).parts and n not in TORCHVISION]
+)
 def test_the_original_in_the_cache_is_as_described(original, name):
     path = original(name)
     assert path.stat().st_size == weights.spec(name).bytes
@@ -75,7 +97,7 @@ def test_every_model_has_a_card(name):
 
 def test_addresses_are_the_authors_own_and_packages_only_named():
     hosts = {urlsplit(s.url).hostname for n in weights.names() for s in weights.spec(n).sources}
-    assert hosts == {None, "github.com", "dlib.net"}
+    assert hosts == {None, "github.com", "dlib.net", "download.pytorch.org"}
     assert not [
         s for n in weights.names() for s in weights.spec(n).sources if s.kind == "wheel" and s.url
     ]

@@ -30,6 +30,9 @@ COMMANDS = {
     "gallery": "limner.cli.gallery:app",
     "weights": "limner.cli.weights:app",
     "evaluate": "limner.cli.evaluate:app",
+    "style": "limner.cli.style:style",
+    "style-score": "limner.cli.style_score:style_score",
+    "style-train": "limner.cli.style_train:style_train",
     "demo": "limner.cli.demo:demo",
 }
 

@@ -22,6 +22,8 @@ def kinds_of(spec: ModelSpec) -> tuple[str, ...]:
     """Return the kinds of file that a model has: of `onnx` and `safetensors`."""
     if spec.converter == "composite":
         return ()
+    if spec.task == "encoder":
+        return ("safetensors",)
     return ("onnx",) if spec.converter in ("as_is", "any_size") else ("onnx", "safetensors")
 
 
@@ -47,6 +49,11 @@ def convert(spec: ModelSpec, folder: Path) -> None:
         return
     from safetensors.torch import save
 
+    if spec.task == "encoder":
+        metadata = {"model": spec.name, "original_sha256": spec.sha256}
+        state = read_state(spec, folder / spec.file)
+        write_whole(path_of(spec, "safetensors", folder), save(state, metadata))
+        return
     from limner.weights.write_onnx import onnx_bytes
 
     original = folder / spec.file
@@ -97,6 +104,10 @@ def read_state(spec: ModelSpec, original: Path) -> dict[str, Tensor]:
         from limner.weights.read_dlib import read_dlib
 
         return read_dlib(original)
+    if spec.task == "encoder":
+        from limner.weights.read_encoder import read_hed, read_torchvision
+
+        return (read_hed if spec.converter == "hed" else read_torchvision)(spec.name, original)
     raise WeightsError(f"{spec.name} has no state dictionary.")
 
 

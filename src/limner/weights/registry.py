@@ -14,9 +14,9 @@ from typing import Any, Literal, get_args
 
 from limner.errors import UnknownNameError, WeightsError
 
-Task = Literal["detector", "embedder"]
-Converter = Literal["as_is", "any_size", "facenet", "dlib", "composite"]
-Input = Literal["uint8_nhwc_rgb", "float32_nchw"]
+Task = Literal["detector", "embedder", "encoder", "stylizer"]
+Converter = Literal["as_is", "any_size", "facenet", "dlib", "torchvision", "hed", "composite"]
+Input = Literal["uint8_nhwc_rgb", "float32_nchw", "float32_nhwc"]
 Colour = Literal["rgb", "bgr"]
 NormalisationKind = Literal["none", "standardise", "fixed"]
 SourceKind = Literal["url", "wheel"]
@@ -86,7 +86,8 @@ class ModelSpec:
     Attributes:
         name: Short name, such as `facenet`.
         title: One line for people.
-        task: `detector` or `embedder`.
+        task: `detector`, `embedder`, `encoder` (whose activations are read by name) or
+            `stylizer` (a feed-forward network that paints, or a part of one).
         architecture: The network in words.
         converter: How the original file becomes what inference reads: `as_is`, `any_size`
             (an ONNX graph whose fixed height and width are set free), by a reader of its own,
@@ -105,7 +106,7 @@ class ModelSpec:
         size_px: Height and width of a chip in pixels; None where any size goes.
         mean: Per channel, for `fixed`.
         std: Per channel, for `fixed`.
-        dim: Width of the embedding; None for a detector.
+        dim: Width of the embedding; None for the others.
         file: Name of the original file; empty for a composite.
         sha256: Of the original file; for a composite, of its parts' digests and weights.
         bytes: Size of the original file.

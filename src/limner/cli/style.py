@@ -1,0 +1,344 @@
+"""``limner style``: paint a picture in the manner of others."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from limner.cli import output, style_fast
+from limner.cli.options import JsonOption, grouped
+from limner.cli.style_fast import FastLook
+from limner.errors import InputError
+
+if TYPE_CHECKING:
+    from limner.style import Step, StyleOptions, StyleResult
+
+_LOOK = "The look"
+_RUN = "The run"
+
+
+def _look(*names: str, help: str, metavar: str | None = None) -> Any:
+    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=_LOOK)
+
+
+def _run(*names: str, help: str, metavar: str | None = None) -> Any:
+    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=_RUN)
+
+
+@dataclass(frozen=True)
+class LookOptions:
+    """What the picture should look like; what is not given is the preset's."""
+
+    preset: Annotated[
+        str, _look("--preset", help="default, notes, fine, abstract or portrait.")
+    ] = "default"
+    size: Annotated[
+        int | None, _look("--size", metavar="PX", help="Longer side (notes: shorter) in pixels.")
+    ] = None
+    strength: Annotated[
+        float | None, _look("--strength", help="0 (content) to 1 (style); 0.5: the preset's look.")
+    ] = None
+    style_scale: Annotated[
+        float | None,
+        _look("--style-scale", help="Size of the strokes; 2: twice as large as in the style."),
+    ] = None
+    style_weights: Annotated[
+        str | None, _look("--style-weights", metavar="W,W", help="One for each style.")
+    ] = None
+    layers: Annotated[
+        str | None,
+        _look("--layers", metavar="TAP:LAMBDA,..", help="Style layers, such as conv1_2:2,16."),
+    ] = None
+    content_layers: Annotated[
+        str | None,
+        _look("--content-layers", metavar="TAP:LAMBDA,..", help="Content layers."),
+    ] = None
+    alpha: Annotated[float | None, _look("--alpha", help="Weight of the content.")] = None
+    beta: Annotated[float | None, _look("--beta", help="Weight of the style.")] = None
+    smoothness: Annotated[
+        float | None, _look("--smoothness", help="Weight of the total variation.")
+    ] = None
+    style_cost: Annotated[
+        Literal["chw", "paper", "half", "target", "wasserstein"] | None,
+        _look("--style-cost", help="How style is compared."),
+    ] = None
+    colour: Annotated[
+        Literal["style", "content", "moments", "histogram"] | None,
+        _look("--colour", help="Whose colours; the last two match the content's."),
+    ] = None
+    start: Annotated[
+        str | None,
+        _look("--start", metavar="content|noise|PICTURE", help="What the run begins with."),
+    ] = None
+    seed: Annotated[int | None, _look("--seed", help="Of the noise.")] = None
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How it is computed."""
+
+    steps: Annotated[
+        int | None, _run("--steps", help="Closure calls over all sizes of the pyramid.")
+    ] = None
+    encoder: Annotated[
+        str | None, _run("--encoder", help="auto, vgg19, vgg16, alexnet or vgg16_hed.")
+    ] = None
+    pooling: Annotated[
+        Literal["max", "average"] | None, _run("--pooling", help="Of the encoder.")
+    ] = None
+    optimiser: Annotated[
+        Literal["lbfgs", "notes_lbfgs", "adam"] | None,
+        _run("--optimiser", help="notes_lbfgs: torch's, clamped in the closure."),
+    ] = None
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"] | None,
+        _run("--precision", help="auto: bf16 where the CPU multiplies it."),
+    ] = None
+    tile: Annotated[
+        int | None, _run("--tile", metavar="PX", help="Side of a tile; 0: by the picture's size.")
+    ] = None
+    device: Annotated[str, _run("--device", help="auto, cpu, cuda, cuda:1, ...")] = "auto"
+    report_every: Annotated[
+        int | None, _run("--report-every", help="Say the costs every so many calls.")
+    ] = None
+    resume: Annotated[
+        bool, _run("--resume", help="Go on where Ctrl-C or a crash ended the same command.")
+    ] = False
+
+
+@grouped
+def style(
+    pictures: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="CONTENT STYLE...", help="The content, then one style or more."),
+    ] = None,
+    *,
+    out: Annotated[
+        str | None,
+        typer.Option("--out", "-o", metavar="OUT", help="PNG, JPEG, WebP or TIFF file to write."),
+    ] = None,
+    look: LookOptions,
+    fast: FastLook,
+    run: RunOptions,
+    bits: Annotated[int, typer.Option("--bits", help="8, or 16 for PNG and TIFF.")] = 8,
+    quality: Annotated[int, typer.Option("--quality", help="Of JPEG and WebP, 1 to 100.")] = 95,
+    again: Annotated[
+        str | None,
+        typer.Option("--again", metavar="PICTURE", help="Repeat the run that painted PICTURE."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Paint the content in the manner of one or several styles."""
+    if again is not None:
+        if fast != FastLook():
+            raise InputError("--again repeats a run as it was: give no look with it.")
+        _repeat(again, out, look, run, pictures, bits, quality)
+        return
+    if pictures is None or len(pictures) < 2:
+        raise InputError("Give a content picture and at least one style: CONTENT STYLE... -o OUT.")
+    if out is None:
+        raise InputError("Say where the picture goes: -o OUT.png.")
+    if fast.fast:
+        _paint_fast(pictures, out, look, fast, run, bits, quality)
+        return
+    if fast != FastLook():
+        raise InputError("--mask, --mask-colours and --steady are for --fast.")
+    options, start = _options(look, run)
+    _paint(pictures, start, _weights(look.style_weights), options, out, run, bits, quality)
+
+
+def _paint_fast(
+    pictures: list[str],
+    out: str,
+    look: LookOptions,
+    fast: FastLook,
+    run: RunOptions,
+    bits: int,
+    quality: int,
+) -> None:
+    """Hand over to the feed-forward networks; options that they do not have are refused."""
+    taken = replace(look, strength=None, size=None, style_weights=None, colour=None)
+    if taken != LookOptions() or replace(run, device="cpu") != RunOptions(device="cpu"):
+        raise InputError(
+            "--fast takes --strength, --size, --style-weights, --colour, --mask, --mask-colours "
+            "and --steady; the other options are for the optimiser."
+        )
+    if run.device not in ("auto", "cpu"):
+        raise InputError(f"--fast runs on the CPU, got --device {run.device}.")
+    style_fast.fast(
+        pictures,
+        out,
+        options=fast.options(
+            strength=look.strength, size_px=look.size, colour=look.colour or "style"
+        ),
+        shares=_weights(look.style_weights),
+        steady=fast.steady,
+        bits=_bits(bits),
+        quality=quality,
+    )
+
+
+def _options(look: LookOptions, run: RunOptions) -> tuple[StyleOptions, str | None]:
+    """Return the preset with the changes of the command line, and the start picture."""
+    from limner.style import preset
+    from limner.style.taps import parse_weighted
+
+    changes: dict[str, Any] = {
+        name: getattr(group, name)
+        for group, names in (
+            (look, "size strength style_scale alpha beta smoothness colour seed"),
+            (run, "encoder pooling optimiser precision tile report_every"),
+        )
+        for name in names.split()
+    }
+    changes["style_kind"] = look.style_cost
+    if look.layers is not None:
+        changes["style_layers"] = parse_weighted(look.layers)
+    if look.content_layers is not None:
+        changes["content_layers"] = parse_weighted(look.content_layers)
+    start = None
+    if look.start is not None:
+        known = look.start in ("content", "noise")
+        changes["start"] = look.start if known else "picture"
+        start = None if known else look.start
+    options = preset(look.preset, **{k: v for k, v in changes.items() if v is not None})
+    if run.optimiser is not None and look.preset == "notes" and run.optimiser == "adam":
+        options = replace(options, rate=0.02)
+    return (options if run.steps is None else options.with_calls(run.steps)), start
+
+
+def _weights(text: str | None) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"--style-weights must be numbers and commas, got {text!r}.") from error
+
+
+def _repeat(
+    again: str,
+    out: str | None,
+    look: LookOptions,
+    run: RunOptions,
+    pictures: list[str] | None,
+    bits: int,
+    quality: int,
+) -> None:
+    """Repeat a run from its provenance, and tell whether the picture is the same."""
+    from limner.style import StyleOptions, provenance
+
+    if look != LookOptions() or pictures:
+        raise InputError("--again repeats a run as it was: give no pictures and no look with it.")
+    document = provenance.read(again)
+    old = Path(again)
+    target = out or str(old.with_name(f"{old.stem}-again{old.suffix}"))
+    if document.get("mode") == "fast":
+        style_fast.again(document, target, bits=_bits(bits), quality=quality)
+        return
+    options = StyleOptions.from_json(document["options"])
+    used = document["encoder"]
+    options = replace(options, encoder=str(used["name"]), precision=used["precision"])
+    paths = [str(path) for path in provenance.inputs_of(document)]
+    start = paths.pop() if options.start == "picture" else None
+    _paint(paths, start, document["style_weights"], options, target, run, bits, quality, document)
+
+
+def _paint(
+    pictures: list[str],
+    start: str | None,
+    weights: list[float] | None,
+    options: StyleOptions,
+    out: str,
+    run: RunOptions,
+    bits: int,
+    quality: int,
+    wanted: dict[str, Any] | None = None,
+) -> None:
+    """Paint, save, and report."""
+    from limner.style import saving, stylize
+
+    saving.check_target(out, bits=bits)
+    kept = saving.keepsakes(pictures[0])
+    checkpoint = Path(f"{out}.checkpoint")
+    with output.fetch_progress() as progress, _progress(options) as on_step:
+        result = stylize(
+            pictures[0],
+            pictures[1:],
+            options=options,
+            style_weights=weights,
+            start=start,
+            device=run.device,
+            progress=progress,
+            on_step=on_step,
+            checkpoint=checkpoint,
+            resume=run.resume,
+        )
+    for remark in result.provenance["remarks"]:
+        output.note(remark)
+    place = saving.save_somewhere(
+        out, result.pixels, result.provenance, kept=kept, bits=_bits(bits), quality=quality
+    )
+    _report(result, place, out, checkpoint, wanted)
+
+
+def _bits(bits: int) -> Literal[8, 16]:
+    return 16 if bits == 16 else 8
+
+
+def _report(
+    result: StyleResult, place: Path, out: str, checkpoint: Path, wanted: dict[str, Any] | None
+) -> None:
+    if place != Path(out):
+        output.warn(f"{out} could not be written; the picture is in {place}.")
+    document: dict[str, Any] = {
+        "picture": str(place),
+        "size_hw": list(result.image.shape[:2]),
+        "seconds": round(result.seconds, 2),
+        "finished": result.finished,
+        "provenance": result.provenance,
+    }
+    same = None
+    if wanted is not None:
+        same = wanted.get("pixels_sha256") == result.provenance["pixels_sha256"]
+        document["same"] = same
+    if output.wants_json():
+        output.emit_json(document)
+    height, width = result.image.shape[:2]
+    output.say(f"{place}: {width} x {height} px, {result.seconds:.1f} s.")
+    if same is not None:
+        output.say(
+            "The picture is the same, bit for bit."
+            if same
+            else "The picture differs from the first one: see `versions` and `threads` in both."
+        )
+    if not result.finished:
+        output.note(
+            f"interrupted: this is the best picture so far. --resume goes on from {checkpoint}."
+        )
+        raise typer.Exit(output.INTERRUPTED)
+
+
+@contextlib.contextmanager
+def _progress(options: StyleOptions) -> Iterator[Callable[[Step], None]]:
+    """Yield what is called after each closure call: moves the bar, says the costs."""
+    began = time.perf_counter()
+    with output.progress_bar("painting", options.calls) as advance:
+
+        def on_step(step: Step) -> None:
+            advance()
+            if options.report_every and step.call % options.report_every == 0:
+                terms = step.terms
+                output.note(
+                    f"{step.call}/{step.calls}  total {terms.total:.6g}  content "
+                    f"{terms.content:.6g}  style {terms.style:.6g}  "
+                    f"{time.perf_counter() - began:.0f} s"
+                )
+
+        yield on_step

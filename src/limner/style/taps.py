@@ -1,0 +1,115 @@
+"""The names of taps: where an encoder is read, by name or by the notes' index."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from limner.errors import InputError, UnknownNameError
+
+if TYPE_CHECKING:
+    from limner.nets.vgg import Architecture
+
+Tap = str | int
+WeightedTaps = tuple[tuple[str, float], ...]
+
+_CONV = re.compile(r"(conv|relu)(\d)_(\d)")
+
+
+def resolve_tap(tap: Tap, architecture: Architecture) -> str:
+    """Return the layer name of a tap.
+
+    Args:
+        tap: A name (`conv4_2`, `relu3_1`, `pool2`) or an index (7, "7"), counted from 0 over
+            all layers of this architecture as torchvision's ``features`` and the notes do.
+        architecture: Whose layers.
+
+    Raises:
+        UnknownNameError: If there is no such layer; the message lists those that exist.
+    """
+    from limner.nets.vgg import layers_of
+
+    names = [layer.name for layer in layers_of(architecture)]
+    text = str(tap).strip()
+    if not isinstance(tap, bool):
+        if text.isascii() and text.isdigit() and int(text) < len(names):
+            return names[int(text)]
+        if text in names:
+            return text
+    raise UnknownNameError(
+        f"{architecture} has no layer {text!r}; it has {', '.join(names)}, or their indices "
+        f"0 to {len(names) - 1}."
+    )
+
+
+def counterpart(name: str, architecture: Architecture) -> str:
+    """Return the layer of `architecture` that stands where `name` stands in VGG-19.
+
+    A block of VGG-16 has three convolutions where VGG-19 has four: a fourth is replaced by
+    the block's last. AlexNet has one convolution a block: its number is the block's.
+    """
+    from limner.nets.vgg import layers_of
+
+    names = [layer.name for layer in layers_of(architecture)]
+    found = _CONV.fullmatch(name)
+    if name in names or found is None:
+        return name
+    if architecture == "alexnet":
+        return f"{found[1]}{found[2]}"
+    same_block = [n for n in names if n.startswith(f"{found[1]}{found[2]}_")]
+    return same_block[-1] if same_block else name
+
+
+def parse_weighted(text: str) -> tuple[tuple[str, float], ...]:
+    """Read taps with their lambdas from the command line: ``conv1_2:2,conv2_2:3,16``.
+
+    A tap without a number counts 1. Names are checked when the encoder is known.
+
+    Raises:
+        InputError: If a part is empty or its lambda is not a positive number.
+    """
+    found: list[tuple[str, float]] = []
+    for part in text.split(","):
+        name, colon, number = part.strip().partition(":")
+        try:
+            weight = float(number) if colon else 1.0
+        except ValueError:
+            weight = math.nan
+        if not name or not (math.isfinite(weight) and weight > 0):
+            raise InputError(
+                f"layers must be written as NAME or NAME:LAMBDA, separated by commas, with "
+                f"positive lambdas, got {part.strip()!r}."
+            )
+        found.append((name, weight))
+    return check_weighted(found)
+
+
+def check_weighted(taps: Sequence[tuple[Tap, float]]) -> WeightedTaps:
+    """Return taps and lambdas as given, or refuse them.
+
+    Raises:
+        InputError: If a lambda is not positive and finite, or a tap is named twice.
+    """
+    seen: set[str] = set()
+    for tap, weight in taps:
+        if not (isinstance(weight, int | float) and math.isfinite(weight) and weight > 0):
+            raise InputError(f"The lambda of {tap} must be a positive number, got {weight!r}.")
+        if str(tap) in seen:
+            raise InputError(f"The layer {tap} is given twice.")
+        seen.add(str(tap))
+    return tuple((str(tap), float(weight)) for tap, weight in taps)
+
+
+def resolve_weighted(taps: WeightedTaps, architecture: Architecture) -> WeightedTaps:
+    """Return the taps under their layer names, for this architecture.
+
+    Raises:
+        UnknownNameError: If there is no such layer.
+        InputError: If two taps are the same layer.
+    """
+    named: list[tuple[Tap, float]] = [
+        (resolve_tap(counterpart(tap, architecture), architecture), weight) for tap, weight in taps
+    ]
+    return check_weighted(named)
