@@ -20,11 +20,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import common
 import faiss
 import numpy as np
-from gallery_data import DIM, VIEWS, Rows, Sample, make, names
 
+import common
+from gallery_data import DIM, VIEWS, Rows, Sample, make, names
 from limner.gallery import Gallery
 from limner.gallery import index as indexes
 from limner.gallery.index import ExactIndex
@@ -220,7 +220,7 @@ def peers(sample: Sample, truth: np.ndarray, *, hnsw: bool) -> dict[str, Any]:
     flat = faiss.IndexFlatIP(DIM)
     flat.add(sample.rows)
     results["faiss flat"] = peer_times(lambda p, k: flat.search(p, k)[1][0], sample, truth, 30)
-    del flat
+    flat.reset()
     lists = lists_for(len(sample.rows))
     began = time.perf_counter()
     scalar = faiss.index_factory(DIM, f"IVF{lists},SQ8")
@@ -234,7 +234,7 @@ def peers(sample: Sample, truth: np.ndarray, *, hnsw: bool) -> dict[str, Any]:
             **peer_times(lambda p, k: scalar.search(p, k)[1][0], sample, truth, 200),
             "build_s": seconds,
         }
-    del scalar
+    scalar.reset()
     if hnsw:
         began = time.perf_counter()
         graph = faiss.IndexHNSWFlat(DIM, 32)
