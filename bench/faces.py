@@ -24,6 +24,7 @@ from common import DATA, REPOSITORY, machine, save
 from limner import images, weights
 from limner.evaluation import evaluate_identification, evaluate_pairs
 from limner.faces import FaceAnalyzer, YuNet, load_embedder
+from limner.similarity import shipped
 
 LFW = DATA / "lfw" / "images"
 LANDMARKS = "face_recognition_models/models/shape_predictor_5_face_landmarks.dat"
@@ -241,7 +242,12 @@ def bench_accuracy(quick: bool) -> dict[str, Any]:
         title = f"{name}, mirrored" if mirror else name
         print(f"  {title} ...", flush=True)
         embedder = load_embedder(name, mirror=mirror)
-        pairs = evaluate_pairs(DATA / "lfw" / "pairs.txt", LFW, embedder, cache=cache).to_json()
+        report = evaluate_pairs(DATA / "lfw" / "pairs.txt", LFW, embedder, cache=cache)
+        pairs = report.to_json()
+        calibration = shipped(embedder.embedder_id)
+        if calibration is not None:
+            right = (report.distances <= calibration.threshold) == report.pairs.same
+            pairs["accuracy_at_shipped_threshold"] = float(right.mean())
         entry = {"pairs": pairs}
         if not quick:
             entry["identification"] = evaluate_identification(LFW, embedder, cache=cache).to_json()

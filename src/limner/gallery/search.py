@@ -15,7 +15,7 @@ from limner.gallery.store import Ids, State, Store
 from limner.similarity import squared_l2
 from limner.types import FloatArray
 
-CANDIDATES = 8
+CANDIDATES = 4
 _WIDEN = 4
 _BATCH = 20_000
 _FULL_EFFORT = 1_000

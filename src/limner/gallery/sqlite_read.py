@@ -19,7 +19,7 @@ from limner.gallery.store import Candidates, FaceRow, Ids, PersonRow, State
 from limner.types import BoxXYXY, FloatArray
 
 VECTOR_DTYPE = np.dtype("<f4")
-_MARKS = (8, 32, 256)
+_MARKS = (4, 32, 256)
 _CHUNK = _MARKS[-1]
 _CANDIDATES = {
     marks: f"""SELECT e.id, e.person_id, p.name, e.vector

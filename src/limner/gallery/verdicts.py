@@ -7,7 +7,7 @@ with every enrolled photo, so that a stranger is not given somebody's name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from limner.types import Match, Pair
 MAX_DISTANCE = 4.0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Verdicts:
     """Turns squared L2 distances into verdicts.
 
@@ -33,6 +33,7 @@ class Verdicts:
     calibration: Calibration | None
     own: bool
     location: str
+    _identify: tuple[int, float | None] = field(default=(-1, None), init=False)
 
     @classmethod
     def of(cls, embedder_id: str, own: Calibration | None, location: str) -> Verdicts:
@@ -55,7 +56,10 @@ class Verdicts:
 
     def identify_threshold(self, faces: int) -> float | None:
         """Return the default tau of identification among `faces` enrolled photos."""
-        return None if self.calibration is None else self.calibration.threshold_for(faces)
+        if self._identify[0] != faces:  # it is asked for every face, and rarely changes
+            found = None if self.calibration is None else self.calibration.threshold_for(faces)
+            self._identify = (faces, found)
+        return self._identify[1]
 
     def probability(self, distance: float, *, tau: float | None = None) -> float | None:
         """Return the calibrated probability, 1/2 at `tau` (default: verification's)."""
