@@ -79,6 +79,10 @@ def run_become_nobody(path: Path, action: str) -> None:
             if action == "read":
                 say("did", gallery.identify(emb(unit(1)[0]), threshold=0.1)[0].person)
                 say("did", [p.name for p in gallery.people()], gallery.read_only)
+            elif action == "watch":
+                for _ in range(3):
+                    say("did", [p.name for p in gallery.people()])
+                    sys.stdin.readline()
             else:
                 gallery.enroll("Eve", emb(unit(3)[2]))
                 say("did")

@@ -286,6 +286,27 @@ def test_a_read_only_gallery_whose_writer_was_killed(open_folder: Path) -> None:
     assert line.startswith(f"GalleryError the gallery {path} has changes in g.limner-wal")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who writes where others cannot")
+def test_a_reader_who_may_not_write_sees_what_others_write(open_folder: Path) -> None:
+    path = open_folder / "g.limner"
+    with open_new(open_folder) as gallery:
+        gallery.enroll("Ada", emb(V[0]))
+    seal(open_folder)
+    with worker("nobody", path, "watch") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == "did ['Ada']"
+        with Gallery.open(path) as gallery:
+            gallery.enroll("Bob", emb(V[1]))
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            assert process.stdout.readline().strip() == "did ['Ada', 'Bob']"
+            gallery.forget("Ada")
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        assert process.stdout.readline().strip() == "did ['Bob']"
+
+
 def test_no_gallery_can_be_made_on_a_read_only_disk(open_folder: Path) -> None:
     seal(open_folder)
     with worker("nobody", open_folder / "g.limner", "create") as process:

@@ -19,7 +19,7 @@ from limner.gallery.cache import IndexCache
 from limner.gallery.records import GalleryInfo, Person
 from limner.gallery.search import Searcher
 from limner.gallery.sqlite_store import SQLiteStore
-from limner.gallery.store import State, embedder_mismatch
+from limner.gallery.store import State, Store, embedder_mismatch
 from limner.gallery.verdicts import Verdicts
 from limner.similarity import Calibration
 from limner.types import Embedding, FloatArray
@@ -50,7 +50,7 @@ class GalleryFile:
         cache: Where a large index is saved; None to keep it in memory.
     """
 
-    def __init__(self, store: SQLiteStore, cache: IndexCache | None = None) -> None:
+    def __init__(self, store: Store, cache: IndexCache | None = None) -> None:
         self._store = store
         self._cache = cache
         self._searcher = Searcher(store, cache)
@@ -153,12 +153,14 @@ class GalleryFile:
         if not isinstance(name, str):
             return False
         with self._lock, contextlib.suppress(InputError):
+            self._searcher.state()
             return self._store.find(name) is not None
         return False
 
     def people(self) -> list[Person]:
         """Return everybody, sorted by name."""
         with self._lock:
+            self._searcher.state()  # sees what others have written to a read-only file
             return self._store.people()
 
     def info(self) -> GalleryInfo:
@@ -174,7 +176,7 @@ class GalleryFile:
                 faces=state.faces,
                 chips=self._store.chips(),
                 created=self._store.meta("created") or "",
-                bytes=self._store.path.stat().st_size,
+                bytes=self._store.size_bytes(),
                 read_only=self.read_only,
                 schema=self._store.schema,
                 index=self._index_words(),
@@ -247,7 +249,7 @@ class GalleryFile:
         return embedder_id, vectors, state
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[SQLiteStore]:
+    def locked(self) -> Iterator[Store]:
         """Give the modules of this room the store while no other thread uses it."""
         with self._lock:
             yield self._store

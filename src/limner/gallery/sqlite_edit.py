@@ -27,13 +27,17 @@ def vector_blob(vector: FloatArray) -> bytes:
 class SQLiteEditor(SQLiteReader):
     """Changes and deletes what is in a gallery file; every commit is on the disk."""
 
+    def _check_writable(self) -> None:
+        if self.read_only:
+            raise GalleryError(
+                f"the gallery {self.location} is on a read-only disk or folder; "
+                "nothing was changed."
+            )
+
     @contextlib.contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
         """Run one transaction: all of it is on the disk afterwards, or none."""
-        if self.read_only:
-            raise GalleryError(
-                f"the gallery {self.path} is on a read-only disk or folder; nothing was changed."
-            )
+        self._check_writable()
         connection = self._connection
         with self._sentences():
             connection.execute("BEGIN IMMEDIATE")
@@ -194,10 +198,7 @@ class SQLiteEditor(SQLiteReader):
 
     def vacuum(self) -> None:
         """Give unused space back to the file system."""
-        if self.read_only:
-            raise GalleryError(
-                f"the gallery {self.path} is on a read-only disk or folder; nothing was changed."
-            )
+        self._check_writable()
         with self._sentences():
             self._connection.execute("VACUUM")
         self.scrub()

@@ -55,11 +55,6 @@ class SQLiteReader:
         return str(self._path)
 
     @property
-    def path(self) -> Path:
-        """The database file."""
-        return self._path
-
-    @property
     def read_only(self) -> bool:
         """Whether writes are refused."""
         return self._mode != "rw"
@@ -69,6 +64,13 @@ class SQLiteReader:
         """Version of the tables."""
         with self._sentences():
             return user_version(self._connection)
+
+    def size_bytes(self) -> int:
+        """Return the size of the database file; its log is not counted."""
+        try:
+            return self._path.stat().st_size
+        except OSError:
+            return 0
 
     def close(self) -> None:
         """Close the connection; the last one folds the log into the file."""

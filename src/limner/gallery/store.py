@@ -163,6 +163,13 @@ class Store(Protocol):
     def read_only(self) -> bool:
         """Whether writes are refused."""
 
+    @property
+    def schema(self) -> int:
+        """Version of the tables."""
+
+    def size_bytes(self) -> int:
+        """Return how much storage it takes."""
+
     def has_changed(self) -> bool:
         """Tell cheaply whether anything may have been written since the last call."""
 
@@ -195,7 +202,7 @@ class Store(Protocol):
         *,
         embedder_id: str,
         on_conflict: OnConflict,
-        calibration: str | None,
+        calibration: str | None = None,
     ) -> Absorbed:
         """Add many faces of many people in one transaction."""
 
@@ -229,8 +236,8 @@ class Store(Protocol):
     def chips(self) -> int:
         """Return how many chips are kept."""
 
-    def remove(self, name: str) -> int | None:
-        """Delete a person and everything of theirs; None if there is no such person."""
+    def remove(self, name: str) -> int:
+        """Delete a person and everything of theirs; return how many embeddings."""
 
     def rename(self, old: str, new: str) -> str:
         """Give a person another name."""

@@ -34,8 +34,7 @@ from limner.gallery.names import normalise_name
 from limner.gallery.opening import now
 from limner.gallery.records import PhotoRef, TransferReport
 from limner.gallery.sqlite_read import VECTOR_DTYPE
-from limner.gallery.sqlite_store import SQLiteStore
-from limner.gallery.store import FaceRow, Incoming, NewFace, OnConflict
+from limner.gallery.store import FaceRow, Incoming, NewFace, OnConflict, Store
 from limner.similarity import Calibration
 
 FORMAT = 1
@@ -73,7 +72,7 @@ class _Part:
         return {"bytes": self.size, "sha256": self._digest.hexdigest()}
 
 
-def export_gallery(store: SQLiteStore, path: Path, *, chips: bool = True) -> TransferReport:
+def export_gallery(store: Store, path: Path, *, chips: bool = True) -> TransferReport:
     """Write everything that a gallery holds into one file.
 
     Args:
@@ -90,7 +89,7 @@ def export_gallery(store: SQLiteStore, path: Path, *, chips: bool = True) -> Tra
     """
     if path.is_dir():
         raise InputError(f"{path} is a folder; give the name of a file.")
-    if path.exists() and os.path.samefile(path, store.path):
+    if path.exists() and os.path.exists(store.location) and os.path.samefile(path, store.location):
         raise InputError(f"{path} is the gallery itself; export to another file.")
     stem = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     temporary = [Path(f"{stem}.{name}") for name in _MEMBERS]
@@ -125,7 +124,7 @@ def export_gallery(store: SQLiteStore, path: Path, *, chips: bool = True) -> Tra
     )
 
 
-def _write_parts(store: SQLiteStore, parts: dict[str, _Part], *, chips: bool) -> dict[str, Any]:
+def _write_parts(store: Store, parts: dict[str, _Part], *, chips: bool) -> dict[str, Any]:
     """Fill the members and return the manifest."""
     numbers: dict[str, int] = {}
     for person in store.people():
@@ -340,7 +339,7 @@ def _chip(source: _Source, stream: IO[bytes], size: object) -> bytes | None:
 
 
 def import_gallery(
-    store: SQLiteStore, path: Path, *, on_conflict: OnConflict = "refuse"
+    store: Store, path: Path, *, on_conflict: OnConflict = "refuse"
 ) -> TransferReport:
     """Add everybody from a portable file, or nobody.
 
