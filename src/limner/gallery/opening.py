@@ -10,7 +10,7 @@ import contextlib
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,8 +21,6 @@ BUSY_TIMEOUT_S = 30.0
 _CACHE_KIB = 65_536
 _MAX_REASON = 200
 _WAL_KEPT_BYTES = 64 * 1024 * 1024
-
-SQLITE_MAGIC = b"SQLite format 3\0"
 
 
 def now() -> str:
@@ -60,15 +58,6 @@ def gallery_error(path: Path, error: sqlite3.Error) -> GalleryError:
     if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
         return GalleryError(f"the gallery {path} cannot be opened: {text}.")
     return GalleryError(f"the gallery {path} failed: {text}.")
-
-
-@contextlib.contextmanager
-def sentences(path: Path) -> Iterator[None]:
-    """Raise `GalleryError` for whatever SQLite raises inside."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise gallery_error(path, error) from error
 
 
 def connect(path: Path, *, mode: str) -> sqlite3.Connection:
