@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gallery_helpers import emb, near, open_new, squared, unit
+from gallery_helpers import OTHER_EMBEDDER, emb, near, open_new, squared, unit
 
+from limner.errors import EmbedderMismatch
 from limner.gallery import Gallery
 from limner.gallery import index as indexes
 from limner.gallery.cache import IndexCache, Stamp
@@ -287,6 +288,48 @@ def test_an_unwritable_cache_is_no_reason_to_fail(tmp_path: Path, small_limit: N
         assert gallery.identify(emb(rows[5]), threshold=0.01)[0].person == "P5"
         gallery.forget("P5")
         assert gallery.identify(emb(rows[5]), threshold=0.01)[0].person is None
+
+
+def test_a_failure_half_way_leaves_no_half_index(
+    large: tuple[Path, FloatArray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, rows = large
+    with Gallery.open(path) as gallery:
+        gallery.prepare()
+        late = fill(gallery, 300, start=7_000)
+
+        def stop(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(IvfIndex, "add", stop)
+            with pytest.raises(KeyboardInterrupt):
+                gallery.prepare()
+        found = gallery.identify([emb(rows[9]), emb(late[7])], threshold=0.01)
+        assert [m.person for m in found] == ["P9", "P7007"]
+        index = gallery._searcher.index
+        assert index is not None
+        assert index.size == 1_800
+
+
+def test_re_embedding_by_another_process_voids_the_index(large: tuple[Path, FloatArray]) -> None:
+    path, rows = large
+    with Gallery.open(path) as gallery, Gallery.open(path) as other:
+        gallery.prepare()
+        turned = unit(1_500, seed=31, dim=24)
+        with other.locked() as store:
+            faces = [face.id for face in store.faces()]
+            store.replace_vectors(
+                dict(zip(faces, turned, strict=True)),
+                embedder_id=OTHER_EMBEDDER,
+                dim=24,
+                changes=store.state().changes,
+            )
+        with pytest.raises(EmbedderMismatch):
+            gallery.identify(emb(rows[0]), threshold=0.01)
+        (match,) = gallery.identify(emb(turned[8], OTHER_EMBEDDER), threshold=0.01)
+        assert match.person == "P8"
+        assert gallery.info().dim == 24
 
 
 def test_leftovers_of_killed_runs_are_swept(large: tuple[Path, FloatArray]) -> None:

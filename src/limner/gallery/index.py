@@ -92,6 +92,8 @@ class ExactIndex:
 
     def remove(self, ids: Ids) -> None:
         """Drop embeddings, and overwrite where they were."""
+        if not len(ids):
+            return
         kept = ~np.isin(self._ids[: self._size], ids)
         count = int(kept.sum())
         if count == self._size:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,11 +19,20 @@ CANDIDATES = 4
 _WIDEN = 4
 _BATCH = 20_000
 _FULL_EFFORT = 1_000
+_SAVE_ATTEMPTS = 3
 # An index that is this many faces behind is saved again; a fresh process catches up faster
 # with fewer than it takes to write the file.
 _SAVE_AFTER = 5_000
 # Lists grow with the gallery; when it has grown by this factor, new ones are trained.
 _RETRAIN_GROWTH = 4
+
+
+# How far an index has followed a store: epoch, last embedding, last removal.
+Mark = tuple[str, int, int]
+
+
+def _mark(state: State) -> Mark:
+    return state.epoch, state.last_face, state.last_removal
 
 
 @dataclass(frozen=True)
@@ -47,9 +56,7 @@ class Searcher:
         self._store = store
         self._cache = cache
         self._index: Index | None = None
-        self._epoch = ""
-        self._last_face = 0
-        self._last_removal = 0
+        self._mark: Mark = ("", 0, 0)
         self._unsaved = 0
         self._state: State | None = None
 
@@ -69,19 +76,30 @@ class Searcher:
     def refresh(self) -> State:
         """Bring the index up to date with what any process has written; return the figures."""
         state = self.state()
-        behind = (self._last_face, self._last_removal) != (state.last_face, state.last_removal)
-        if self._index is None or self._epoch != state.epoch:
-            self._load(state)
-        elif behind:
-            self._catch_up()
-            if self._unfit(state):
-                self._load(state, saved=False)
-        else:
+        if self._index is not None and self._mark == _mark(state):
             return state
-        # What was read above may be newer than the figures, never older.
-        self._last_face = max(self._last_face, state.last_face)
-        self._last_removal = max(self._last_removal, state.last_removal)
+        try:
+            with self._store.snapshot():
+                self._state = state = self._store.state()
+                to_save = self._follow(state)
+        except BaseException:
+            self._index = None  # half-way: begin anew next time
+            raise
+        if to_save and not self.save():
+            self._unsaved = 0  # the disk does not take it: try again after as many changes
         return state
+
+    def _follow(self, state: State) -> bool:
+        """Load, build or update the index; return whether it should be saved."""
+        built = False
+        if self._index is None or self._mark[0] != state.epoch:
+            built = self._load(state)
+        else:
+            self._catch_up()
+        if self._unfit(state):
+            built = self._load(state, saved=False)
+        self._mark = _mark(state)
+        return built or self._unsaved > _SAVE_AFTER
 
     def _unfit(self, state: State) -> bool:
         """Tell whether the gallery has outgrown its kind of index, or shrunk below it."""
@@ -91,92 +109,85 @@ class Searcher:
             return grown or holes or state.faces < indexes.EXACT_BELOW // 2
         return state.faces >= 2 * indexes.EXACT_BELOW
 
-    def _load(self, state: State, *, saved: bool = True) -> None:
-        self._epoch = state.epoch
-        self._last_face = self._last_removal = self._unsaved = 0
-        self._index = None
+    def _load(self, state: State, *, saved: bool = True) -> bool:
+        """Make the index, from the saved one if it can be used; return whether it was built."""
+        self._mark = (state.epoch, 0, 0)
+        self._index, self._unsaved = None, 0
         if state.dim is None:  # nobody was ever enrolled: not even the width is known
-            return
-        if state.faces < indexes.EXACT_BELOW:
+            return False
+        if state.faces >= indexes.EXACT_BELOW:
+            loaded = self._cache.load() if saved and self._cache else None
+            if loaded is None or loaded[1].epoch != state.epoch:
+                self._build(state)
+                return True
+            self._index, stamp = loaded
+            self._mark = (stamp.epoch, stamp.last_face, stamp.last_removal)
+        else:
             self._index = ExactIndex(state.dim)
-            self._last_removal = state.last_removal
-            self._catch_up()
-            return
-        loaded = self._cache.load() if saved and self._cache else None
-        if loaded is not None and loaded[1].epoch == state.epoch:
-            index, stamp = loaded
-            self._index = index
-            self._last_face, self._last_removal = stamp.last_face, stamp.last_removal
-            self._catch_up()
-            if not self._unfit(state):
-                if self._unsaved > _SAVE_AFTER:
-                    self.save()
-                return
-        self._build(state)
+            self._mark = (state.epoch, 0, state.last_removal)
+        self._catch_up()
+        return False
 
     def _build(self, state: State) -> None:
-        """Train and fill an index of everything, and save it."""
-        self._last_face, self._last_removal = 0, state.last_removal
+        """Train and fill an index of everything."""
         self._index = train_ivf(
             self._store.sample(lists_for(state.faces) * TRAINING_PER_LIST),
             count=state.faces,
-            batches=self._new_faces(),
+            batches=self._store.vectors_after(0, batch=_BATCH),
             trials=self._store.sample(TRIED, offset=1),
         )
-        self._follow_removals()
-        self.save()
-
-    def _new_faces(self) -> Iterator[tuple[Ids, FloatArray]]:
-        for ids, vectors in self._store.vectors_after(self._last_face, batch=_BATCH):
-            yield ids, vectors
-            self._last_face = int(ids[-1])
-            self._unsaved += len(ids)
 
     def _catch_up(self) -> None:
-        """Add what is new, then drop what was removed: in this order nothing is missed."""
+        """Add what is new since the mark, and drop what was removed since."""
         if self._index is None:
             return
-        for ids, vectors in self._new_faces():
+        epoch, last_face, last_removal = self._mark
+        for ids, vectors in self._store.vectors_after(last_face, batch=_BATCH):
             self._index.add(ids, vectors)
-        self._follow_removals()
-
-    def _follow_removals(self) -> None:
-        gone, self._last_removal = self._store.removed_after(self._last_removal)
-        if len(gone) and self._index is not None:
-            self._index.remove(gone)
-            self._unsaved += len(gone)
+            self._unsaved += len(ids)
+            last_face = int(ids[-1])
+        gone, last_removal = self._store.removed_after(last_removal)
+        self._index.remove(gone)
+        self._unsaved += len(gone)
+        self._mark = (epoch, last_face, last_removal)
 
     # --- the saved index ---------------------------------------------------------------
 
-    def save(self) -> None:
-        """Save an approximate index; exact ones are read from the store faster."""
+    def save(self) -> bool:
+        """Save an approximate index; exact ones are read from the store faster.
+
+        Returns:
+            Whether a saved index is there now, and holds nothing that was removed.
+        """
         if self._cache is None or not isinstance(self._index, IvfIndex):
-            return
-        for _ in range(3):
+            return False
+        for _ in range(_SAVE_ATTEMPTS):
+            epoch, last_face, last_removal = self._mark
             stamp = Stamp(
-                epoch=self._epoch,
+                epoch=epoch,
                 dim=self._index.dim,
-                last_face=self._last_face,
-                last_removal=self._last_removal,
+                last_face=last_face,
+                last_removal=last_removal,
                 trained_on=self._index.trained_on,
             )
             if not self._cache.save(self._index, stamp):
-                return
+                return False
             self._unsaved = 0
             # Somebody may have been forgotten while the file was written: not even the
             # codes of a deleted embedding may stay on the disk.
-            before = self._last_removal
-            self._follow_removals()
-            if self._last_removal == before:
-                return
+            gone, last_removal = self._store.removed_after(last_removal)
+            if not len(gone):
+                return True
+            self._index.remove(gone)
+            self._mark = (epoch, last_face, last_removal)
+        return False
 
     def erase_removed(self) -> None:
         """Make the saved index forget what the store has forgotten."""
         if self._cache is None or not self._cache.exists:
             return
         self.refresh()
-        self.save()
-        if self._unsaved or not isinstance(self._index, IvfIndex):
+        if not self.save():
             self._cache.discard()  # it could not be written, or is not needed any more
 
     def close(self) -> None:
