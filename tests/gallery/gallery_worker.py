@@ -20,7 +20,8 @@ from limner.gallery.enrolment import PhotoEvent, import_folder
 
 
 def say(*words: object) -> None:
-    print(*words, flush=True)
+    sys.stdout.write(" ".join(map(str, words)) + "\n")  # at once: a kill must not cut a line
+    sys.stdout.flush()
 
 
 def run_import(path: Path, folder: Path) -> None:

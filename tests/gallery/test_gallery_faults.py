@@ -87,26 +87,41 @@ def people_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def kill_at(process: subprocess.Popen[str], acknowledgements: int) -> list[str]:
+    """Kill -9 as soon as that many were heard; return all that were said."""
+    wait_for(process, "ready")
+    assert process.stdout is not None
+    heard = [process.stdout.readline().strip() for _ in range(acknowledgements)]
+    process.send_signal(signal.SIGKILL)
+    heard += lines(process.stdout)
+    return [line for line in heard if line.startswith("did ")]
+
+
 def killed_imports(path: Path, folder: Path, times: int, seed: int) -> None:
     """Import again and again, killed at a random moment each time."""
     rng = random.Random(seed)
     total = len(list(folder.rglob("*.png")))
     acknowledged: set[str] = set()
-    finished = 0
-    for _ in range(times):
+    interrupted = 0
+    for turn in range(times):
+        if turn % 4 == 0:  # now and then from the beginning
+            acknowledged.clear()
+            for file in path.parent.glob(f"{path.name}*"):
+                file.unlink()
         with worker("import", path, folder) as process:
-            delay = rng.random() ** 2 * 0.6
-            acknowledged |= {line[4:] for line in kill_after(process, delay)}
+            left = total - len(acknowledged)
+            if turn % 2:
+                heard = kill_after(process, rng.random() * 0.002 * left)
+            else:
+                heard = kill_at(process, rng.randrange(left + 1))
+        acknowledged |= {line[4:] for line in heard}
+        assert_sound(path)
         with Gallery.open(path) as gallery, gallery.locked() as store:
             stored = {face.digest for face in store.faces()}
             assert {photo_digest(photo) for photo in acknowledged} <= stored
             assert len(stored) == store.state().faces  # nothing is there twice
-        assert_sound(path)
-        if len(stored) == total:  # complete: begin anew
-            finished += 1
-            acknowledged.clear()
-            for file in path.parent.glob(f"{path.name}*"):
-                file.unlink()
+        interrupted += len(stored) < total
+    assert interrupted >= times // 4
     with worker("import", path, folder) as process:
         wait_for(process, "ready")
         end = lines(process.stdout)[-1].split()
