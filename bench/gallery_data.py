@@ -1,9 +1,9 @@
 """Made-up embeddings for the gallery's benchmark, shaped after real ones.
 
 ``faces`` has the moments of facenet's embeddings of LFW (1,655 photos of 450 people, measured
-once): 62 of 128 directions carry all the variance, 0.75 of it between people with a
-spectrum that decays exponentially, 0.23 within a person, evenly spread. Squared distances
-come out as there (5 %, median, 95 %): one person 0.18, 0.42, 0.86; two people 1.49, 1.96, 2.41.
+once): 62 of 128 directions carry all the variance, three quarters of it between people with a
+spectrum that decays exponentially, the rest within a person, evenly spread. There the squared
+distances are (5 %, median, 95 %): one person 0.19, 0.43, 0.86; two people 1.53, 2.01, 2.45.
 
 ``hard`` spreads people and noise over all 128 directions with a slow decay, which no real
 embedder does; ``uniform`` has no structure at all, and a probe is near one enrolled vector.
