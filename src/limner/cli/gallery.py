@@ -86,8 +86,10 @@ def import_(
             )
         opened.gallery.prepare()
     _say_left_out(report.failed)
-    for sentence in report.warnings:
+    for sentence in report.warnings[:_SHOWN]:
         output.warn(sentence)
+    if len(report.warnings) > _SHOWN:
+        output.warn(f"{len(report.warnings) - _SHOWN} more warnings (--json lists them all)")
     _refuse_if_nothing_came(report)
     if json:
         output.emit_json({"source": source, **report.to_json()})

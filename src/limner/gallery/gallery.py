@@ -75,7 +75,9 @@ class Gallery(GalleryFile):
         with self._lock:
             embedder_id, vectors, state = self._checked(many)
             faces = [NewFace(vector, photos[i], pictures[i]) for i, vector in enumerate(vectors)]
-            tau = self._judge(embedder_id, state).verify_threshold()
+            # Identification's tau: verification's would let 1 in 100 pairs of strangers
+            # through, so that in a large gallery everybody would be warned about.
+            tau = self._judge(embedder_id, state).identify_threshold(state.faces)
             warnings = [] if tau is None else self._too_close(clean, vectors, tau)
             done = self._store.add(clean, faces, embedder_id=embedder_id, note=note)
         for shown, other in done.shared:
@@ -90,7 +92,7 @@ class Gallery(GalleryFile):
         )
 
     def _too_close(self, name: str, vectors: FloatArray, tau: float) -> list[str]:
-        """Return a warning for each other person who is nearer than tau."""
+        """Return a warning for each other person whom `identify` would take them for."""
         known = self._store.find(name)
         exclude = None if known is None else known.id
         closest: dict[str, float] = {}
