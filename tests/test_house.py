@@ -25,13 +25,18 @@ ROOMS = (
     "gallery",
     "images",
     "nets",
+    "service",
     "similarity",
+    "studio",
     "style",
+    "training",
+    "units",
     "weights",
 )
 HEAVY = (
     *("torch", "torchvision", "cv2", "onnxruntime", "onnx", "onnxscript", "openvino", "faiss"),
     *("sklearn", "scipy", "matplotlib", "h5py", "safetensors", "PIL", "pillow_heif", "skimage"),
+    *("pytorch_metric_learning", "timm", "torchmetrics", "wfdb", "nibabel", "pydicom"),
     *("lightning", "gradio", "fastapi", "ray", "psycopg", "pymilvus", "dlib"),
 )
 

@@ -1,0 +1,1 @@
+"""The HTTP service: limner's faces, pictures and units under ``/v1``."""

@@ -1,0 +1,1 @@
+"""The studio: limner as a page in the browser, mounted on the service."""

@@ -1,0 +1,1 @@
+"""Training: recipes, data, losses, miners, loops and reports, for faces, signals and volumes."""
