@@ -1,1 +1,1 @@
-"""What a unit of a convnet sees: receptive fields, its strongest patches, ideal pictures, sheets."""
+"""What a unit of a convnet sees: receptive fields, strongest patches, ideal pictures, sheets."""
