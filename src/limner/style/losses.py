@@ -33,12 +33,12 @@ class Statistics:
     Attributes:
         mean: Shape (C,), of each channel.
         moments: Shape (C, C): F F^T / (h w).
-        positions: h w.
+        positions: h w; of a region its area.
     """
 
     mean: Tensor
     moments: Tensor
-    positions: int
+    positions: float
 
     def detached(self) -> Statistics:
         """Return the same numbers, through which no gradient flows."""

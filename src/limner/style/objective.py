@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,9 +17,9 @@ from limner.style.losses import (
     blend,
     content_cost,
     statistics,
-    style_cost,
     total_variation,
 )
+from limner.style.regions import Areas, Known, Regional, layer_cost, regional
 
 if TYPE_CHECKING:
     from limner.style.encoder import Encoder
@@ -96,8 +96,13 @@ def features(encoder: Encoder, image: Tensor, goal: Goal) -> dict[str, Tensor]:
 
 
 def style_targets(
-    encoder: Encoder, styles: Sequence[Tensor], weights: Sequence[float], goal: Goal
-) -> dict[str, Statistics]:
+    encoder: Encoder,
+    styles: Sequence[Tensor],
+    weights: Sequence[float],
+    goal: Goal,
+    *,
+    apart: bool = False,
+) -> dict[str, Known]:
     """Return what each style layer's statistics should be: the styles', blended.
 
     Args:
@@ -105,21 +110,31 @@ def style_targets(
         styles: Each of shape (1, 3, H, W).
         weights: One for each.
         goal: Its style layers are read.
+        apart: Do not blend: each style is for a region of its own.
     """
     found: list[dict[str, Statistics]] = []
     with torch.no_grad():
         for style in styles:
             values = features(encoder, style, goal)
             found.append({tap: statistics(values[tap]) for tap, _ in goal.style_layers})
+    return together(found, weights, goal, apart=apart)
+
+
+def together(
+    found: Sequence[dict[str, Statistics]], weights: Sequence[float], goal: Goal, *, apart: bool
+) -> dict[str, Known]:
+    """Return the styles' statistics by layer: blended, or each for a region of its own."""
+    if apart:
+        return {tap: Regional(tuple(f[tap] for f in found)) for tap, _ in goal.style_layers}
     return {tap: blend([f[tap] for f in found], weights) for tap, _ in goal.style_layers}
 
 
 def style_sum(
-    found: dict[str, Statistics], targets: dict[str, Statistics], goal: Goal
+    found: Mapping[str, Known], targets: Mapping[str, Known], goal: Goal
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the style cost over all layers with their lambdas, and each layer's without."""
     parts = {
-        tap: style_cost(found[tap], targets[tap], kind=goal.style_kind)
+        tap: layer_cost(found[tap], targets[tap], kind=goal.style_kind)
         for tap, _ in goal.style_layers
     }
     return torch.stack([parts[tap] * weight for tap, weight in goal.style_layers]).sum(), parts
@@ -133,14 +148,21 @@ class Objective:
         content: Shape (1, 3, H, W), RGB in [0, 1]: the size of the picture.
         styles: Statistics to reach, by layer, from `style_targets`.
         goal: Layers and weights.
+        areas: Which style goes where; None: all of them everywhere.
     """
 
     def __init__(
-        self, encoder: Encoder, content: Tensor, styles: dict[str, Statistics], goal: Goal
+        self,
+        encoder: Encoder,
+        content: Tensor,
+        styles: Mapping[str, Known],
+        goal: Goal,
+        areas: Areas | None = None,
     ) -> None:
         self.encoder = encoder
         self.goal = goal
         self.styles = styles
+        self.areas = areas
         with torch.no_grad():
             values = features(encoder, content, goal)
         self.contents = {tap: values[tap] for tap, _ in goal.content_layers}
@@ -158,13 +180,16 @@ class Objective:
             tap: content_cost(values[tap], self.contents[tap], kind=goal.content_kind)
             for tap, _ in goal.content_layers
         }
-        found = {tap: statistics(values[tap]) for tap, _ in goal.style_layers}
+        found = {tap: self._statistics(tap, values[tap]) for tap, _ in goal.style_layers}
         style, styles = style_sum(found, self.styles, goal)
         content = torch.stack([contents[tap] * w for tap, w in goal.content_layers]).sum()
         variation = total_variation(image)
         total = goal.alpha * content + goal.beta * style + goal.smoothness * variation
         (gradient,) = torch.autograd.grad(total, image)
         return terms_of(goal, content, style, variation, contents, styles), gradient
+
+    def _statistics(self, tap: str, values: Tensor) -> Known:
+        return statistics(values) if self.areas is None else regional(values, self.areas.at(tap))
 
 
 def terms_of(

@@ -9,7 +9,7 @@ tiles begin at multiples of the deepest layer's stride, so pooling falls into st
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,8 +17,11 @@ from torch import Tensor
 
 from limner.errors import InputError
 from limner.style.encoder import Encoder
-from limner.style.losses import Statistics, blend, total_variation
-from limner.style.objective import Goal, Terms, features, style_sum, terms_of
+from limner.style.losses import Statistics, total_variation
+from limner.style.objective import Goal, Terms, features, style_sum, terms_of, together
+from limner.style.regions import Areas, Known, Regional, gathered, parts_of, sums
+
+Slope = tuple[Tensor | None, Tensor | None, float]  # of a region's mean and moments; its area
 
 
 @dataclass(frozen=True)
@@ -91,37 +94,56 @@ def _strides(encoder: Encoder) -> dict[str, int]:
 
 
 def _tiled_statistics(
-    encoder: Encoder, image: Tensor, tiles: Sequence[Tile], goal: Goal
-) -> dict[str, Statistics]:
-    """Pass 1: sums over all tiles, without gradients."""
+    encoder: Encoder,
+    image: Tensor,
+    tiles: Sequence[Tile],
+    goal: Goal,
+    areas: Areas | None = None,
+) -> dict[str, Regional]:
+    """Pass 1: sums over all tiles, without gradients; one region where there are no areas."""
     strides = _strides(encoder)
-    sums: dict[str, tuple[Tensor, Tensor, int]] = {}
+    totals: dict[str, list[tuple[Tensor, Tensor, float]]] = {}
     with torch.no_grad():
         for tile in tiles:
             values = features(encoder, tile.crop(image), goal)
             for tap, _ in goal.style_layers:
-                mean, moments, count = _sums(tile.own(values[tap], strides[tap]))
-                if tap in sums:
-                    mean, moments = mean + sums[tap][0], moments + sums[tap][1]
-                    count += sums[tap][2]
-                sums[tap] = (mean, moments, count)
-    return {tap: Statistics(m / n, mm / n, n) for tap, (m, mm, n) in sums.items()}
+                own = tile.own(values[tap], strides[tap])
+                new = sums(own, _shares(areas, tap, tile, own, strides[tap]))
+                totals[tap] = (
+                    [
+                        (m + a, mm + b, n + c)
+                        for (m, mm, n), (a, b, c) in zip(totals[tap], new, strict=True)
+                    ]
+                    if tap in totals
+                    else new
+                )
+    return {tap: gathered(total) for tap, total in totals.items()}
 
 
-def _sums(values: Tensor) -> tuple[Tensor, Tensor, int]:
-    flat = values[0].permute(1, 2, 0).reshape(-1, values.shape[1])
-    return flat.sum(dim=0), flat.T @ flat, flat.shape[0]
+def _shares(areas: Areas | None, tap: str, tile: Tile, own: Tensor, stride: int) -> Tensor | None:
+    """Return the regions' shares of the units that a tile owns."""
+    if areas is None:
+        return None
+    top, left = tile.owned[0] // stride, tile.owned[2] // stride
+    return areas.at(tap)[:, top : top + own.shape[2], left : left + own.shape[3]]
 
 
 def tiled_style_targets(
-    encoder: Encoder, styles: Sequence[Tensor], weights: Sequence[float], goal: Goal, *, tile: int
-) -> dict[str, Statistics]:
+    encoder: Encoder,
+    styles: Sequence[Tensor],
+    weights: Sequence[float],
+    goal: Goal,
+    *,
+    tile: int,
+    apart: bool = False,
+) -> dict[str, Known]:
     """Do what `style_targets` does, in tiles."""
-    found = []
+    found: list[dict[str, Statistics]] = []
     for style in styles:
         tiles = _cut(encoder, style, tile)
-        found.append(_tiled_statistics(encoder, style, tiles, goal))
-    return {tap: blend([f[tap] for f in found], weights) for tap, _ in goal.style_layers}
+        known = _tiled_statistics(encoder, style, tiles, goal)
+        found.append({tap: one.parts[0] for tap, one in known.items()})
+    return together(found, weights, goal, apart=apart)
 
 
 def _cut(encoder: Encoder, image: Tensor, tile: int) -> list[Tile]:
@@ -138,20 +160,23 @@ class TiledObjective:
         styles: Statistics to reach, by layer.
         goal: Layers and weights.
         tile: Side of a tile in pixels, without its halo.
+        areas: Which style goes where; None: all of them everywhere.
     """
 
     def __init__(
         self,
         encoder: Encoder,
         content: Tensor,
-        styles: dict[str, Statistics],
+        styles: Mapping[str, Known],
         goal: Goal,
         *,
         tile: int,
+        areas: Areas | None = None,
     ) -> None:
         self.encoder = encoder
         self.goal = goal
-        self.styles = styles
+        self.styles = {tap: Regional(parts_of(known)) for tap, known in styles.items()}
+        self.areas = areas
         self.tiles = _cut(encoder, content, tile)
         self.strides = _strides(encoder)
         self.contents: list[dict[str, Tensor]] = []
@@ -171,32 +196,37 @@ class TiledObjective:
         """Return J with its parts, and dJ/dimage; image has shape (1, 3, H, W)."""
         goal = self.goal
         image = image.detach()
-        found = _tiled_statistics(self.encoder, image, self.tiles, goal)
-        for known in found.values():
-            known.mean.requires_grad_(True)
-            known.moments.requires_grad_(True)
-        style, styles = style_sum(found, self.styles, goal)
-        leaves = [t for known in found.values() for t in (known.mean, known.moments)]
-        slopes = torch.autograd.grad(goal.beta * style, leaves, allow_unused=True)
-        by_tap: dict[str, tuple[Tensor | None, Tensor | None, int]] = {
-            tap: (slopes[2 * i], slopes[2 * i + 1], found[tap].positions)
-            for i, tap in enumerate(found)
-        }
+        found = _tiled_statistics(self.encoder, image, self.tiles, goal, self.areas)
+        style, styles, slopes = self._slopes(found)
         smooth = image.clone().requires_grad_(True)
         variation = total_variation(smooth)
         (gradient,) = torch.autograd.grad(goal.smoothness * variation, smooth)
         contents = {tap: torch.zeros((), dtype=torch.float64) for tap, _ in goal.content_layers}
         for tile, wanted in zip(self.tiles, self.contents, strict=True):
-            self._send_back(tile, wanted, image, by_tap, contents, gradient)
+            self._send_back(tile, wanted, image, slopes, contents, gradient)
         content = torch.stack([contents[tap] * w for tap, w in goal.content_layers]).sum()
         return terms_of(goal, content, style, variation, contents, styles), gradient
+
+    def _slopes(
+        self, found: dict[str, Regional]
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, list[Slope]]]:
+        """Return J_style, its layers, and how beta J_style changes with each region's sums."""
+        parts = [part for known in found.values() for part in known.parts]
+        leaves = [t.requires_grad_(True) for part in parts for t in (part.mean, part.moments)]
+        style, styles = style_sum(found, self.styles, self.goal)
+        flat = iter(torch.autograd.grad(self.goal.beta * style, leaves, allow_unused=True))
+        slopes = {
+            tap: [(next(flat), next(flat), max(part.positions, 1e-6)) for part in known.parts]
+            for tap, known in found.items()
+        }
+        return style, styles, slopes
 
     def _send_back(
         self,
         tile: Tile,
         wanted: dict[str, Tensor],
         image: Tensor,
-        slopes: dict[str, tuple[Tensor | None, Tensor | None, int]],
+        slopes: dict[str, list[Slope]],
         contents: dict[str, Tensor],
         gradient: Tensor,
     ) -> None:
@@ -206,12 +236,15 @@ class TiledObjective:
         values = features(self.encoder, crop, goal)
         surrogate = crop.new_zeros(())
         for tap, _ in goal.style_layers:
-            mean, moments, positions = slopes[tap]
-            total, products, _ = _sums(tile.own(values[tap], self.strides[tap]))
-            if mean is not None:
-                surrogate = surrogate + (mean * total).sum() / positions
-            if moments is not None:
-                surrogate = surrogate + (moments * products).sum() / positions
+            own = tile.own(values[tap], self.strides[tap])
+            found = sums(own, _shares(self.areas, tap, tile, own, self.strides[tap]))
+            for (mean, moments, positions), (total, products, _) in zip(
+                slopes[tap], found, strict=True
+            ):
+                if mean is not None:
+                    surrogate = surrogate + (mean * total).sum() / positions
+                if moments is not None:
+                    surrogate = surrogate + (moments * products).sum() / positions
         for tap, weight in goal.content_layers:
             own = tile.own(values[tap], self.strides[tap])
             part = (own - wanted[tap]).square().sum() * self._content_scale(tap)
