@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import Callback
+from toy_training import Toy, noisy_batches, run, toy_data, val_batches
 
 from limner.errors import InputError, UnknownNameError
 from limner.training.batches import Batches, ShuffledBatches, mix_seed
 from limner.training.checkpoints import LAST, load_weights
-from toy_training import Toy, noisy_batches, run, toy_data, val_batches
 
 HERE = Path(__file__).parent
 
@@ -61,9 +61,7 @@ def test_a_run_that_ends_anywhere_resumes_to_the_same_weights(tmp_path, unbroken
     assert same(module.state_dict(), unbroken[0].state_dict())
     assert report.best_value == unbroken[1].best_value
     assert report.best_epoch == unbroken[1].best_epoch
-    assert [r["val_loss"] for r in report.history] == [
-        r["val_loss"] for r in unbroken[1].history
-    ]
+    assert [r["val_loss"] for r in report.history] == [r["val_loss"] for r in unbroken[1].history]
 
 
 def test_weights_depend_on_the_place(tmp_path, unbroken):
@@ -96,9 +94,13 @@ def test_a_killed_process_resumes_to_the_same_weights(tmp_path, unbroken):
 def test_two_processes_take_the_mean_of_two_batches(tmp_path):
     """Oracle: one process that adds the gradients of two batches makes the same steps."""
     script = str(HERE / "toy_training.py")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node=2", script, str(tmp_path / "two"), "two"]
     subprocess.run(
-        [*launch, script, str(tmp_path / "two"), "two"], check=True, capture_output=True, timeout=120
+        [*launch, script, str(tmp_path / "two"), "two"],
+        check=True,
+        capture_output=True,
+        timeout=120,
     )
     ranks = [torch.load(tmp_path / "two" / f"rank{r}.pt", weights_only=True) for r in (0, 1)]
     learned = [k for k in ranks[0] if "running" not in k and "num_batches" not in k]
@@ -132,7 +134,8 @@ def test_the_best_weights_are_kept_and_restored(tmp_path):
     assert report.best_epoch == losses.index(min(losses))
     module.eval()
     x, y = toy_data()
-    again = float(torch.nn.functional.cross_entropy(module.net(x), y))
+    with torch.no_grad():
+        again = float(torch.nn.functional.cross_entropy(module.net(x), y))
     assert again == pytest.approx(report.best_value, rel=1e-5)
     assert same(load_weights(report.best_path), module.state_dict())
 
@@ -167,16 +170,19 @@ def test_a_rate_that_diverges_is_one_sentence_and_the_checkpoint_stays(tmp_path,
     before = (tmp_path / LAST).read_bytes()
     module = Toy()
 
-    def spoil(epoch, generator, number):
-        return None
-
     class Spoil(Callback):
         def on_train_batch_start(self, trainer, *_):
             trainer.optimizers[0].param_groups[0]["lr"] = rate
 
     with pytest.raises(InputError, match=r"learning rate .* is too high.*last good checkpoint"):
-        run(tmp_path, epochs=9, resume=True, module=module, callbacks=[Spoil()],
-            checkpoint_steps=None)
+        run(
+            tmp_path,
+            epochs=9,
+            resume=True,
+            module=module,
+            callbacks=[Spoil()],
+            checkpoint_steps=None,
+        )
     assert (tmp_path / LAST).read_bytes() == before
 
 
@@ -232,12 +238,10 @@ def test_batches_cover_everything_once_and_repeat():
 
 def test_batches_are_shared_without_overlap():
     plan = ShuffledBatches(40, batch=4)
-    parts = [
-        Batches(plan, lambda rows, _, __: rows, seed=3, rank=r, world=3) for r in range(3)
-    ]
+    parts = [Batches(plan, lambda rows, _, __: rows, seed=3, rank=r, world=3) for r in range(3)]
     seen = [torch.cat(list(p)).tolist() for p in parts]
     assert [len(s) for s in seen] == [12, 12, 12]
-    assert len(set(sum(seen, []))) == 36
+    assert len({i for part in seen for i in part}) == 36
     with pytest.raises(InputError, match="too few for 11 processes"):
         Batches(plan, lambda rows, _, __: rows, world=11)
 

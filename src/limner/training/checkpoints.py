@@ -47,7 +47,7 @@ class WholeCheckpoints(TorchCheckpointIO):
             kept = "the last good one stays" if target.exists() else "there is none yet"
             message = f"a checkpoint could not be written to {target} ({reason}); {kept}."
             self.failures.append(message)
-            warnings.warn(message, RuntimeWarning, stacklevel=2)
+            warnings.warn(message, RuntimeWarning, stacklevel=1)
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None

@@ -84,6 +84,20 @@ class _SeedEveryStep(Callback):
         )
 
 
+class _KeepPlace(Callback):
+    """Keeps the loader's place; Lightning does so in the middle of an epoch only."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader if isinstance(loader, Batches) else None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self.loader is None else self.loader.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if self.loader is not None and state_dict:
+            self.loader.load_state_dict(state_dict)
+
+
 class _Clock(Callback):
     """Ends the training after the epoch in which the time is up."""
 
@@ -178,7 +192,8 @@ def fit_module(
     clock = [] if seconds is None else [_Clock(seconds)]
     writer, nan = WholeCheckpoints(), NanGuard(last)
     # The keeper comes last: what it saves holds the state of all others after the epoch.
-    chosen = [_SeedEveryStep(seed), nan, *callbacks, *early, *clock, history, keep]
+    place = _KeepPlace(train_loader)
+    chosen = [_SeedEveryStep(seed), place, nan, *callbacks, *early, *clock, history, keep]
     began = time.perf_counter()
     with _quiet():
         trainer = _trainer(
