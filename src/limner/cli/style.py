@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,102 +15,12 @@ import typer
 from limner.cli import output, style_fast
 from limner.cli.options import JsonOption, grouped
 from limner.cli.style_fast import FastLook
+from limner.cli.style_options import LookOptions, RunOptions
+from limner.cli.style_preview import previewed
 from limner.errors import InputError
 
 if TYPE_CHECKING:
     from limner.style import Step, StyleOptions, StyleResult
-
-_LOOK = "The look"
-_RUN = "The run"
-
-
-def _look(*names: str, help: str, metavar: str | None = None) -> Any:
-    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=_LOOK)
-
-
-def _run(*names: str, help: str, metavar: str | None = None) -> Any:
-    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=_RUN)
-
-
-@dataclass(frozen=True)
-class LookOptions:
-    """What the picture should look like; what is not given is the preset's."""
-
-    preset: Annotated[
-        str, _look("--preset", help="default, notes, fine, abstract or portrait.")
-    ] = "default"
-    size: Annotated[
-        int | None, _look("--size", metavar="PX", help="Longer side (notes: shorter) in pixels.")
-    ] = None
-    strength: Annotated[
-        float | None, _look("--strength", help="0 (content) to 1 (style); 0.5: the preset's look.")
-    ] = None
-    style_scale: Annotated[
-        float | None,
-        _look("--style-scale", help="Size of the strokes; 2: twice as large as in the style."),
-    ] = None
-    style_weights: Annotated[
-        str | None, _look("--style-weights", metavar="W,W", help="One for each style.")
-    ] = None
-    layers: Annotated[
-        str | None,
-        _look("--layers", metavar="TAP:LAMBDA,..", help="Style layers, such as conv1_2:2,16."),
-    ] = None
-    content_layers: Annotated[
-        str | None,
-        _look("--content-layers", metavar="TAP:LAMBDA,..", help="Content layers."),
-    ] = None
-    alpha: Annotated[float | None, _look("--alpha", help="Weight of the content.")] = None
-    beta: Annotated[float | None, _look("--beta", help="Weight of the style.")] = None
-    smoothness: Annotated[
-        float | None, _look("--smoothness", help="Weight of the total variation.")
-    ] = None
-    style_cost: Annotated[
-        Literal["chw", "paper", "half", "target", "wasserstein"] | None,
-        _look("--style-cost", help="How style is compared."),
-    ] = None
-    colour: Annotated[
-        Literal["style", "content", "moments", "histogram"] | None,
-        _look("--colour", help="Whose colours; the last two match the content's."),
-    ] = None
-    start: Annotated[
-        str | None,
-        _look("--start", metavar="content|noise|PICTURE", help="What the run begins with."),
-    ] = None
-    seed: Annotated[int | None, _look("--seed", help="Of the noise.")] = None
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How it is computed."""
-
-    steps: Annotated[
-        int | None, _run("--steps", help="Closure calls over all sizes of the pyramid.")
-    ] = None
-    encoder: Annotated[
-        str | None, _run("--encoder", help="auto, vgg19, vgg16, alexnet or vgg16_hed.")
-    ] = None
-    pooling: Annotated[
-        Literal["max", "average"] | None, _run("--pooling", help="Of the encoder.")
-    ] = None
-    optimiser: Annotated[
-        Literal["lbfgs", "notes_lbfgs", "adam"] | None,
-        _run("--optimiser", help="notes_lbfgs: torch's, clamped in the closure."),
-    ] = None
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16"] | None,
-        _run("--precision", help="auto: bf16 where the CPU multiplies it."),
-    ] = None
-    tile: Annotated[
-        int | None, _run("--tile", metavar="PX", help="Side of a tile; 0: by the picture's size.")
-    ] = None
-    device: Annotated[str, _run("--device", help="auto, cpu, cuda, cuda:1, ...")] = "auto"
-    report_every: Annotated[
-        int | None, _run("--report-every", help="Say the costs every so many calls.")
-    ] = None
-    resume: Annotated[
-        bool, _run("--resume", help="Go on where Ctrl-C or a crash ended the same command.")
-    ] = False
 
 
 @grouped
@@ -148,9 +59,10 @@ def style(
         _paint_fast(pictures, out, look, fast, run, bits, quality)
         return
     if fast != FastLook():
-        raise InputError("--mask, --mask-colours and --steady are for --fast.")
+        raise InputError("--steady is for --fast.")
     options, start = _options(look, run)
-    _paint(pictures, start, _weights(look.style_weights), options, out, run, bits, quality)
+    job = _Job(pictures, start, _weights(look.style_weights), look.mask, look.colours_of_mask)
+    _paint(job, options, out, run, bits, quality)
 
 
 def _paint_fast(
@@ -163,7 +75,10 @@ def _paint_fast(
     quality: int,
 ) -> None:
     """Hand over to the feed-forward networks; options that they do not have are refused."""
-    taken = replace(look, strength=None, size=None, style_weights=None, colour=None)
+    taken = replace(
+        look,
+        **dict.fromkeys(("strength", "size", "style_weights", "colour", "mask", "mask_colours")),
+    )
     if taken != LookOptions() or replace(run, device="cpu") != RunOptions(device="cpu"):
         raise InputError(
             "--fast takes --strength, --size, --style-weights, --colour, --mask, --mask-colours "
@@ -174,8 +89,12 @@ def _paint_fast(
     style_fast.fast(
         pictures,
         out,
-        options=fast.options(
-            strength=look.strength, size_px=look.size, colour=look.colour or "style"
+        options=style_fast.options_of(
+            strength=look.strength,
+            size_px=look.size,
+            colour=look.colour,
+            mask=look.mask,
+            mask_colours=look.colours_of_mask,
         ),
         shares=_weights(look.style_weights),
         steady=fast.steady,
@@ -204,7 +123,7 @@ def _options(look: LookOptions, run: RunOptions) -> tuple[StyleOptions, str | No
         changes["content_layers"] = parse_weighted(look.content_layers)
     start = None
     if look.start is not None:
-        known = look.start in ("content", "noise")
+        known = look.start in ("content", "noise", "fast")
         changes["start"] = look.start if known else "picture"
         start = None if known else look.start
     options = preset(look.preset, **{k: v for k, v in changes.items() if v is not None})
@@ -246,14 +165,38 @@ def _repeat(
     used = document["encoder"]
     options = replace(options, encoder=str(used["name"]), precision=used["precision"])
     paths = [str(path) for path in provenance.inputs_of(document)]
+    colours = document.get("mask_colours")
+    mask = paths.pop() if colours is not None else None
     start = paths.pop() if options.start == "picture" else None
-    _paint(paths, start, document["style_weights"], options, target, run, bits, quality, document)
+    weights = document["style_weights"] if mask is None else None
+    _paint(
+        _Job(paths, start, weights, mask, colours), options, target, run, bits, quality, document
+    )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a picture is made of."""
+
+    pictures: list[str]
+    start: str | None
+    weights: list[float] | None
+    mask: str | None
+    mask_colours: Sequence[str] | None
+
+    def preview(self, out: str, options: StyleOptions) -> AbstractContextManager[None]:
+        return previewed(
+            self.pictures,
+            out,
+            options=options,
+            weights=self.weights,
+            mask=self.mask,
+            mask_colours=self.mask_colours,
+        )
 
 
 def _paint(
-    pictures: list[str],
-    start: str | None,
-    weights: list[float] | None,
+    job: _Job,
     options: StyleOptions,
     out: str,
     run: RunOptions,
@@ -265,15 +208,19 @@ def _paint(
     from limner.style import saving, stylize
 
     saving.check_target(out, bits=bits)
-    kept = saving.keepsakes(pictures[0])
+    kept = saving.keepsakes(job.pictures[0])
     checkpoint = Path(f"{out}.checkpoint")
-    with output.fetch_progress() as progress, _progress(options) as on_step:
+    quick = run.preview and not run.resume and wanted is None
+    shown = job.preview(out, options) if quick else contextlib.nullcontext()
+    with shown, output.fetch_progress() as progress, _progress(options) as on_step:
         result = stylize(
-            pictures[0],
-            pictures[1:],
+            job.pictures[0],
+            job.pictures[1:],
             options=options,
-            style_weights=weights,
-            start=start,
+            style_weights=job.weights,
+            start=job.start,
+            mask=job.mask,
+            mask_colours=job.mask_colours,
             device=run.device,
             progress=progress,
             on_step=on_step,

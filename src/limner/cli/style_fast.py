@@ -109,36 +109,30 @@ class FastLook:
             help="Paint in a second, in one pass. Styles: paintings, built-in names or an .onnx.",
         ),
     ] = False
-    mask: Annotated[
-        str | None,
-        _option("--mask", metavar="PICTURE", help="Which style goes where: a colour for each."),
-    ] = None
-    mask_colours: Annotated[
-        str | None,
-        _option(
-            "--mask-colours",
-            metavar="C,C",
-            help="Its colours in the order of the styles; else from dark to light.",
-        ),
-    ] = None
     steady: Annotated[
         float | None,
         _option("--steady", help="Of videos: 0 (frame by frame) to 0.99; 0.75 if not given."),
     ] = None
 
-    def options(
-        self, *, strength: float | None, size_px: int | None, colour: Colour
-    ) -> FastOptions:
-        """Return what the painter takes."""
-        from limner.style.fast_paint import FastOptions
 
-        return FastOptions(
-            strength=1.0 if strength is None else strength,
-            colour=colour,
-            size_px=size_px,
-            mask=self.mask,
-            mask_colours=tuple(self.mask_colours.split(",")) if self.mask_colours else (),
-        )
+def options_of(
+    *,
+    strength: float | None,
+    size_px: int | None,
+    colour: Colour | None,
+    mask: str | None,
+    mask_colours: Sequence[str] | None,
+) -> FastOptions:
+    """Return what the painter takes; what was not asked for is left as it is."""
+    from limner.style.fast_paint import FastOptions
+
+    return FastOptions(
+        strength=1.0 if strength is None else strength,
+        colour=colour or "style",
+        size_px=size_px,
+        mask=mask,
+        mask_colours=tuple(mask_colours or ()),
+    )
 
 
 def _photo(

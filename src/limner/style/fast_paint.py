@@ -22,7 +22,6 @@ from limner.style.stylize import known_input
 from limner.types import FloatArray
 
 MODE = "fast"
-_SOFT = 0.01
 _SIZES = (32, 16384)
 
 
@@ -128,13 +127,13 @@ class FastPainter:
             Shape (H', W', 3) in [0, 1]: the content's size, or that of the options.
         """
         chosen = self.options
+        if self._masks is not None:
+            self._masks.check(*content.shape[:2])
         content = resized(content, chosen.size_px)
         painted = [s(content, strength=chosen.strength) for s in self._stylizers]
         result = painted[0]
         if self._masks is not None:
-            radius = _SOFT * max(content.shape[:2])
-            height, width = content.shape[:2]
-            result = self._masks.sized(height, width).softened(radius).blend(painted)
+            result = self._masks.soft(*content.shape[:2]).blend(painted)
         return np.clip(recolour_result(result, content, chosen.colour), 0, 1)
 
     def describe(self, content: str, result: FloatArray, seconds: float) -> dict[str, Any]:

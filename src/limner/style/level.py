@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from limner.images.sources import Source
     from limner.style.encoder import Encoder
+    from limner.style.masks import Masks
     from limner.style.objective import Goal, Objective, Terms
     from limner.style.optimise import Optimiser
     from limner.style.tiling import TiledObjective
@@ -61,6 +62,7 @@ class Run(Protocol):
     content: Tensor
     styles: list[Tensor]
     start: Tensor | None
+    masks: Masks | None
     weights: list[float]
     levels: list[tuple[float, int, tuple[int, int]]]
     encoder: Encoder
@@ -121,17 +123,21 @@ class Level:
     def _objective(self) -> Objective | TiledObjective:
         from limner.style.objective import Objective, style_targets
         from limner.style.pyramid import fit, resize
+        from limner.style.regions import Areas
         from limner.style.tiling import TiledObjective, tiled_style_targets
 
         run, options = self.run_, self.run_.options
         wanted = options.size * self._share * options.style_scale
         styles = [resize(s, fit(size_of(s), size=wanted, side=options.side)) for s in run.styles]
+        apart = run.masks is not None
+        areas = Areas(run.masks, run.encoder, self.size) if run.masks is not None else None
+        asked = (run.encoder, styles, run.weights, run.goal)
         if self.size[0] * self.size[1] <= UNTILED_PIXELS and not options.tile:
-            targets = style_targets(run.encoder, styles, run.weights, run.goal)
-            return Objective(run.encoder, self._content, targets, run.goal)
+            targets = style_targets(*asked, apart=apart)
+            return Objective(run.encoder, self._content, targets, run.goal, areas)
         tile = options.tile or TILE_PX
-        targets = tiled_style_targets(run.encoder, styles, run.weights, run.goal, tile=tile)
-        return TiledObjective(run.encoder, self._content, targets, run.goal, tile=tile)
+        targets = tiled_style_targets(*asked, tile=tile, apart=apart)
+        return TiledObjective(run.encoder, self._content, targets, run.goal, tile=tile, areas=areas)
 
     def run(
         self,

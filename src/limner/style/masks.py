@@ -21,6 +21,8 @@ RGB = tuple[int, int, int]
 TOLERANCE = 60.0
 _SMALLEST = 0.002
 _STRAY = 0.05
+_SKEW = 0.03
+_SOFT = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +66,24 @@ class Masks:
         sized = [cv2.resize(s, (width, height), interpolation=way) for s in self.shares]
         return _normalised(np.stack(sized).astype(np.float32))
 
+    def check(self, height: int, width: int) -> None:
+        """Refuse a picture of other proportions; a mask that is only larger or smaller will do.
+
+        Raises:
+            InputError: If the ratios of width to height differ by more than 3 %.
+        """
+        tall, wide = self.shares.shape[1:]
+        if abs(np.log(width * tall / (height * wide))) > _SKEW:
+            raise InputError(
+                f"The mask is {wide} x {tall} px and the content {width} x {height}: they must "
+                "have the same proportions. Cut the mask as the content is cut."
+            )
+
+    def cut(self, picture: FloatArray, index: int) -> FloatArray:
+        """Return the pixels of one region in a row, shape (1, N, 3); all if it has none."""
+        inside = picture[self.at(*picture.shape[:2])[index] > 0.5]
+        return (inside if len(inside) else picture.reshape(-1, 3))[None]
+
     def sized(self, height: int, width: int) -> Masks:
         """Return the same masks at another size."""
         return Masks(self.at(height, width), self.colours)
@@ -81,6 +101,10 @@ class Masks:
             cv2.GaussianBlur(s, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE) for s in self.shares
         ]
         return Masks(_normalised(np.stack(blurred)), self.colours)
+
+    def soft(self, height: int, width: int) -> Masks:
+        """Return the masks for pictures of a size: borders fade over 1 % of the longer side."""
+        return self.sized(height, width).softened(_SOFT * max(height, width))
 
     def blend(self, pictures: Sequence[FloatArray]) -> FloatArray:
         """Put pictures of one size together, each where its mask is.

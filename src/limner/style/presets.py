@@ -11,7 +11,7 @@ from limner.style.colour import Colour
 from limner.style.taps import WeightedTaps, check_weighted
 
 Side = Literal["longer", "shorter"]
-Start = Literal["content", "noise", "picture"]
+Start = Literal["content", "noise", "fast", "picture"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 _WORDS: dict[str, tuple[str, ...]] = {
@@ -65,7 +65,8 @@ class StyleOptions:
         style_scale: Size of the brush strokes: of the style picture relative to the content.
         colour: `style`; `content` keeps the content's colours under the painted luminance;
             `moments` and `histogram` give the style the content's colours beforehand.
-        start: `content`, `noise` or `picture` (one that is given).
+        start: `content`, `noise`, `fast` (the feed-forward network's picture) or `picture` (one
+            that is given).
         noise: Share of noise in the start `noise`.
         seed: Of the noise.
         optimiser: `lbfgs`, `notes_lbfgs` (torch's, as in the notes) or `adam`.

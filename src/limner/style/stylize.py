@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from limner.images.sources import Source
     from limner.style.encoder import Encoder, Progress
+    from limner.style.masks import Masks
     from limner.style.objective import Goal
 
 
@@ -54,6 +55,8 @@ def stylize(
     options: StyleOptions | str = "default",
     style_weights: Sequence[float] | None = None,
     start: Source | None = None,
+    mask: Source | Masks | None = None,
+    mask_colours: Sequence[str] | None = None,
     encoder: Encoder | None = None,
     device: str = "auto",
     offline: bool = False,
@@ -71,6 +74,9 @@ def stylize(
         options: What `preset` returns, or the name of a preset.
         style_weights: One for each style; equal if not given.
         start: The picture to begin with, for the start `picture`.
+        mask: Which style goes where, as for `limner.style.masks.read_masks`; there are as many
+            regions as styles, and no weights.
+        mask_colours: The mask's colours in the order of the styles; from dark to light if None.
         encoder: One that is loaded already, else `options.encoder` is; it must reach the
             deepest layer of the options.
         device: As for `limner.device.resolve`.
@@ -99,10 +105,34 @@ def stylize(
         raise InputError("resume needs a checkpoint file.")
     if (start is None) == (chosen.start == "picture"):
         raise InputError("The start 'picture' needs a picture to start from, and only it does.")
-    run = _Run(chosen, content, sources, style_weights, start)
+    masks = _masks(mask, mask_colours, len(sources), style_weights)
+    run = _Run(chosen, content, sources, style_weights, start, masks)
+    if mask is not None and masks is not None:
+        run.inputs.append(known_input(masks.shares if mask is masks else mask))  # type: ignore[arg-type]
     run.load(encoder, device=device, offline=offline, progress=progress)
     path = None if checkpoint is None else Path(checkpoint)
     return run.paint(on_step, path, checkpoint_every, resume)
+
+
+def _masks(
+    mask: Source | Masks | None,
+    colours: Sequence[str] | None,
+    count: int,
+    weights: Sequence[float] | None,
+) -> Masks | None:
+    from limner.style.masks import Masks, read_masks
+
+    if mask is None:
+        if colours is not None:
+            raise InputError("Colours of a mask were given, but no mask.")
+        return None
+    if weights is not None:
+        raise InputError("Weights of styles and a mask cannot be used together.")
+    if not isinstance(mask, Masks):
+        return read_masks(mask, count=count, colours=colours)
+    if len(mask) != count:
+        raise InputError(f"There are {len(mask)} masks, but {count} styles.")
+    return mask
 
 
 def known_input(source: Source) -> dict[str, Any]:
@@ -133,12 +163,16 @@ class _Run:
         styles: list[Source],
         weights: Sequence[float] | None,
         start: Source | None,
+        masks: Masks | None,
     ) -> None:
         from limner.style.pyramid import check_size, fit
 
         self.options = options
         self.content = tensor_of(content)
-        self.styles = [self._recoloured(tensor_of(s)) for s in styles]
+        self.masks = masks
+        if masks is not None:
+            masks.check(*size_of(self.content))
+        self.styles = [self._recoloured(tensor_of(s), k) for k, s in enumerate(styles)]
         self.start = None if start is None else tensor_of(start)
         self.weights = [1.0] * len(styles) if weights is None else [float(w) for w in weights]
         if len(self.weights) != len(styles) or not styles:
@@ -161,13 +195,15 @@ class _Run:
         self.trace: list[dict[str, Any]] = []
         self.remarks: list[str] = []
 
-    def _recoloured(self, style: Tensor) -> Tensor:
+    def _recoloured(self, style: Tensor, index: int) -> Tensor:
         from limner.style.colour import recolour_style
 
         if self.options.colour not in ("moments", "histogram"):
             return style
-        pixels = recolour_style(as_pixels(style), as_pixels(self.content), self.options.colour)
-        return tensor_of(pixels)
+        wanted = as_pixels(self.content)
+        if self.masks is not None:  # the colours of its own region
+            wanted = self.masks.cut(wanted, index)
+        return tensor_of(recolour_style(as_pixels(style), wanted, self.options.colour))
 
     def _levels(self, original: tuple[int, int]) -> list[tuple[float, int, tuple[int, int]]]:
         """Return share, calls and size of each level; one too small to read passes its calls on."""
@@ -195,9 +231,11 @@ class _Run:
         from limner.nets.vgg import layers_of
         from limner.style.encoder import architecture_of, load_encoder
         from limner.style.objective import Goal
+        from limner.style.provenance import pixels_digest
         from limner.style.taps import resolve_weighted
 
         chosen = self.options
+        self.offline = offline
         named = (chosen.content_layers, chosen.style_layers)
         first = encoder.architecture if encoder is not None else architecture_of(chosen.encoder)
         # Indices and names are those of the encoder that is asked for; `auto` is VGG-19.
@@ -249,6 +287,7 @@ class _Run:
                 self.weights,
                 encoder.name,
                 encoder.digest,
+                *([pixels_digest(self.masks.shares)] if self.masks is not None else []),
             ]
         )
 
@@ -267,6 +306,8 @@ class _Run:
         if resume and checkpoint is not None:
             point = saved.read(checkpoint, fingerprint=self.fingerprint)
             self.trace = list(point.trace)
+        elif self.options.start == "fast":
+            self.start = self._fast_start()
         began = time.perf_counter() - (point.seconds if point else 0.0)
         picture: Tensor | None = None
         finished = True
@@ -291,6 +332,23 @@ class _Run:
             checkpoint.unlink(missing_ok=True)
         return self._result(picture, seconds, finished)
 
+    def _fast_start(self) -> Tensor:
+        """Return what the feed-forward network makes of it, at the run's size."""
+        from limner.style.preview import LONGEST_PX, paint
+        from limner.style.pyramid import fit, resize
+
+        size = self.size
+        if max(size) > LONGEST_PX:
+            size = fit(size, size=LONGEST_PX, side="longer")
+        pixels = paint(
+            as_pixels(resize(self.content, size)),
+            [as_pixels(s) for s in self.styles],
+            shares=None if self.masks is not None else self.weights,
+            masks=self.masks,
+            offline=self.offline,
+        )
+        return tensor_of(pixels).to(self.content.device)
+
     def _result(self, picture: Tensor, seconds: float, finished: bool) -> StyleResult:
         from limner.style.colour import keep_colour
         from limner.style.provenance import describe_run
@@ -313,4 +371,8 @@ class _Run:
             finished=finished,
             pixels=pixels,
         )
+        if self.masks is not None:
+            provenance["mask_colours"] = [
+                "#{:02x}{:02x}{:02x}".format(*c) for c in self.masks.colours
+            ]
         return StyleResult(image, pixels, tuple(self.trace), seconds, provenance, finished)
