@@ -36,7 +36,8 @@ def test_list_of_an_empty_cache(tmp_path):
     models = json.loads(out)["models"]
     assert [m["name"] for m in models] == weights.names()
     assert {m["state"] for m in models} == {"absent"}
-    assert models[1]["embedder_id"] == "facenet-92c3c3f568c4-p2"
+    ids = {m["name"]: m["embedder_id"] for m in models}
+    assert ids["facenet"] == "facenet-92c3c3f568c4-p2"
     assert all(m["licence"] and m["training_data"] for m in models)
 
 

@@ -22,7 +22,8 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_models_of_this_release():
     assert weights.names() == [
-        *("yunet", "facenet", "dlib", "duo", "vgg19", "vgg16", "alexnet", "vgg16_hed"),
+        *("yunet", "centerface", "facenet", "dlib", "duo"),
+        *("vgg19", "vgg16", "alexnet", "vgg16_hed"),
         *("arbitrary_predict", "arbitrary_transform", "arbitrary_style", "multistyle26"),
     ]
 
@@ -43,6 +44,7 @@ def test_the_digests_of_the_design():
     digests = {n: s.sha256 for n in weights.names() if not (s := weights.spec(n)).parts}
     assert digests == {
         "yunet": "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+        "centerface": "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc",
         "facenet": "92c3c3f568c43bef41c0e3d2d6ca50b91f46e103bf471acbca5a2d77ea1f17e3",
         "dlib": "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
         "vgg19": "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",

@@ -5,14 +5,16 @@ of its twelve outputs follows OpenCV's ``FaceDetectorYN``, which is the oracle o
 Differs: OpenCV runs the network once, on the photo as it is. Here a large photo is seen
 at a coarse scale for its large faces and in overlapping tiles for its small ones, a small
 photo is enlarged, and the answers are merged; the network runs on ONNX Runtime, which was
-about three times as fast (docs/benchmarks.md).
+about three times as fast (docs/benchmarks.md). Crowds are looked at again by a larger
+network, `limner.faces.centerface`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,9 @@ from limner import weights
 from limner.errors import InputError
 from limner.faces.engine import open_session
 from limner.types import Face, FloatArray, ImageArray
+
+if TYPE_CHECKING:
+    from limner.faces.centerface import CenterFace
 
 STRIDES = (8, 16, 32)
 MULTIPLE = 32
@@ -46,11 +51,18 @@ CROWD_COUNT = 5
 CROWD_FACE_PX = 40.0
 """What counts as a small face there: its longer side, for the usual smallest face of 20 px."""
 
-CROWD_SCORE = 0.72
-"""In the enlarged look small faces need this score: it left 2 % false ones on real crowds."""
+CROWD_LARGE = 5.0
+"""Faces longer than this many times the small ones are taken from the first look there."""
+
+CROWD_TILE_PX = 2048
+"""Tiles of the second look are larger: CenterFace sees less well near their edges."""
 
 CROWD_PIXELS = 24_000_000
 """A photo whose enlargement has more pixels than this is not looked at again."""
+
+
+Look = Callable[[ImageArray], NDArray[np.float64]]
+"""From a view (H, W, 3) to rows of x0, y0, x1, y1, five points and the score."""
 
 
 class Detector(Protocol):
@@ -105,21 +117,21 @@ def plan_windows(height: int, width: int, *, min_size: float) -> list[Window]:
     return windows
 
 
-def _windows_at(height: int, width: int, scale: float) -> list[Window]:
+def _windows_at(height: int, width: int, scale: float, tile: int = TILE_PX) -> list[Window]:
     """Cover a photo at one scale, in tiles if it is large there."""
     scaled_w, scaled_h = max(1, round(width * scale)), max(1, round(height * scale))
     return [
         Window(x, y, tile_w, tile_h, scale)
-        for y, tile_h in _tiles(scaled_h)
-        for x, tile_w in _tiles(scaled_w)
+        for y, tile_h in _tiles(scaled_h, tile)
+        for x, tile_w in _tiles(scaled_w, tile)
     ]
 
 
-def _tiles(length: int) -> Iterator[tuple[int, int]]:
-    if length <= TILE_PX + OVERLAP_PX:
+def _tiles(length: int, tile: int) -> Iterator[tuple[int, int]]:
+    if length <= tile + OVERLAP_PX:
         yield 0, length
         return
-    count = int(np.ceil((length - OVERLAP_PX) / (TILE_PX - OVERLAP_PX)))
+    count = int(np.ceil((length - OVERLAP_PX) / (tile - OVERLAP_PX)))
     size = int(np.ceil((length + (count - 1) * OVERLAP_PX) / count))
     for i in range(count):
         start = round(i * (length - size) / (count - 1))
@@ -127,7 +139,9 @@ def _tiles(length: int) -> Iterator[tuple[int, int]]:
 
 
 class YuNet:
-    """The YuNet detector: boxes, five landmarks and scores.
+    """The YuNet detector: boxes, five landmarks and scores; in crowds CenterFace helps.
+
+    The weights of CenterFace are loaded with the first crowd.
 
     Args:
         min_score: Faces below this score, in (0, 1), are left out.
@@ -150,19 +164,22 @@ class YuNet:
         self.min_size = float(min_size)
         loaded = weights.load("yunet", kinds=("onnx",))
         self._session: Any = open_session(loaded.files["onnx"], threads=threads)
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._crowd: CenterFace | None = None
         self._input = self._session.get_inputs()[0].name
         self._outputs = [o.name for o in self._session.get_outputs()]
 
     def detect(self, image: ImageArray) -> list[Face]:
         """Return the faces of an upright RGB photo, shape (H, W, 3), largest first."""
         height, width = image.shape[:2]
-        rows = self._search(image, plan_windows(height, width, min_size=self.min_size))
+        rows = self._search(image, plan_windows(height, width, min_size=self.min_size), self._run)
         rows = self._search_crowd(image, rows)
         faces = [_to_face(row) for row in rows]
         return sorted(faces, key=lambda face: face.area, reverse=True)
 
-    def _search(self, image: ImageArray, windows: list[Window]) -> NDArray[np.float64]:
-        """Run the network on every window and merge what it finds."""
+    def _search(self, image: ImageArray, windows: list[Window], look: Look) -> NDArray[np.float64]:
+        """Run a network on every window and merge what it finds."""
         height, width = image.shape[:2]
         found = []
         scaled: tuple[float, ImageArray] = (1.0, image)
@@ -172,7 +189,7 @@ class YuNet:
             view = scaled[1][
                 window.y : window.y + window.height, window.x : window.x + window.width
             ]
-            rows = self._run(view)
+            rows = look(view)
             rows[:, 0:14:2] += window.x
             rows[:, 1:14:2] += window.y
             rows[:, :14] /= window.scale
@@ -182,11 +199,10 @@ class YuNet:
         return rows[_suppress(rows)]
 
     def _search_crowd(self, image: ImageArray, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Look again, enlarged, where many small faces were found.
+        """Look again where many small faces were found: enlarged, and with a larger network.
 
-        At its own size a crowd yields many false and many missed small faces. Twice as large
-        (for the usual ``min_size``) the network is surer of both, so the small faces are taken
-        from the enlarged look alone, and the large ones from the first.
+        YuNet misses many small faces of a crowd and invents others. CenterFace, twenty times
+        as slow, does neither as often, so all but the large faces are taken from it.
         """
         height, width = image.shape[:2]
         small = CROWD_FACE_PX * self.min_size / 20.0
@@ -194,13 +210,22 @@ class YuNet:
         crowd = np.count_nonzero(_longer_side(rows) < small) >= CROWD_COUNT
         if not crowd or height * width * scale**2 > CROWD_PIXELS:
             return rows
-        again = self._search(image, _windows_at(height, width, scale))
-        again = again[again[:, 14] >= max(self.min_score, CROWD_SCORE)]
-        limit = 2.5 * small
-        both = np.concatenate(
-            [rows[_longer_side(rows) >= limit], again[_longer_side(again) < limit]]
-        )
-        return both[_suppress(both)]
+        windows = _windows_at(height, width, scale, CROWD_TILE_PX)
+        again = self._search(image, windows, self._centerface)
+        large = rows[_longer_side(rows) >= CROWD_LARGE * small]
+        again = again[_longer_side(again) < CROWD_LARGE * small]
+        both = np.concatenate([large, again])
+        # The first look is believed where both see the same large face.
+        return both[_suppress(both, first=len(large))]
+
+    def _centerface(self, view: ImageArray) -> NDArray[np.float64]:
+        with self._lock:
+            if self._crowd is None:
+                from limner.faces.centerface import CenterFace
+
+                self._crowd = CenterFace(threads=self._threads)
+        rows = self._crowd.rows(view)
+        return rows[rows[:, 14] >= self.min_score]
 
     def _run(self, view: ImageArray) -> NDArray[np.float64]:
         height, width = view.shape[:2]
@@ -270,9 +295,13 @@ def _longer_side(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     return sides
 
 
-def _suppress(rows: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Greedy non-maximum suppression: the indices that stay, the best score first."""
-    order = np.argsort(-rows[:, 14], kind="stable")
+def _suppress(rows: NDArray[np.float64], *, first: int = 0) -> NDArray[np.intp]:
+    """Greedy non-maximum suppression: the indices that stay, the best score first.
+
+    The `first` rows come before all others, whatever their score.
+    """
+    rank = -rows[:, 14] - 2.0 * (np.arange(len(rows)) < first)
+    order = np.argsort(rank, kind="stable")
     box = rows[:, :4]
     area = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
     stay: list[int] = []

@@ -22,7 +22,7 @@ def kinds_of(spec: ModelSpec) -> tuple[str, ...]:
     """Return the kinds of file that a model has: of `onnx` and `safetensors`."""
     if spec.converter == "composite":
         return ()
-    if spec.task == "encoder":
+    if spec.task in ("encoder", "trunk"):
         return ("safetensors",)
     return ("onnx",) if spec.converter in ("as_is", "any_size") else ("onnx", "safetensors")
 
@@ -49,7 +49,7 @@ def convert(spec: ModelSpec, folder: Path) -> None:
         return
     from safetensors.torch import save
 
-    if spec.task == "encoder":
+    if spec.task in ("encoder", "trunk"):
         metadata = {"model": spec.name, "original_sha256": spec.sha256}
         state = read_state(spec, folder / spec.file)
         write_whole(path_of(spec, "safetensors", folder), save(state, metadata))
@@ -69,7 +69,9 @@ def convert(spec: ModelSpec, folder: Path) -> None:
 
 
 def any_size_bytes(original: Path) -> bytes:
-    """Return an ONNX graph of a fixed input (1, 3, H, W) with height and width set free.
+    """Return an ONNX graph of a fixed input (N, 3, H, W) for one picture of any size.
+
+    The parameters of old graphs, which stand among the inputs too, are taken from there.
 
     Raises:
         WeightsError: If the file is not such a graph.
@@ -78,11 +80,21 @@ def any_size_bytes(original: Path) -> bytes:
 
     try:
         model = onnx.load(str(original))
+        stored = {parameter.name for parameter in model.graph.initializer}
+        for extra in [i for i in model.graph.input if i.name in stored]:
+            model.graph.input.remove(extra)
         (image,) = model.graph.input
-        for axis, name in ((2, "height"), (3, "width")):
-            image.type.tensor_type.shape.dim[axis].dim_param = name
+        sides = image.type.tensor_type.shape.dim
+        sides[0].dim_value = 1
+        sides[2].dim_param, sides[3].dim_param = "height", "width"
         for output in model.graph.output:
-            output.type.tensor_type.shape.dim[1].dim_param = f"cells_{output.name}"
+            found = output.type.tensor_type.shape.dim
+            if len(found) == 4:  # a map, (N, C, h, w)
+                found[0].dim_value = 1
+                found[2].dim_param = f"rows_{output.name}"
+                found[3].dim_param = f"columns_{output.name}"
+            else:  # a list of cells, (N, cells, C)
+                found[1].dim_param = f"cells_{output.name}"
         del model.graph.value_info[:]
         onnx.checker.check_model(model)
     except Exception as error:
@@ -104,6 +116,10 @@ def read_state(spec: ModelSpec, original: Path) -> dict[str, Tensor]:
         from limner.weights.read_dlib import read_dlib
 
         return read_dlib(original)
+    if spec.task == "trunk":
+        from limner.weights.read_trunk import read_trunk
+
+        return read_trunk(spec, original)
     if spec.task == "encoder":
         from limner.weights.read_encoder import read_hed, read_torchvision
 
