@@ -177,7 +177,7 @@ def test_offline_with_nothing_cached(home):
 
 def test_unknown_names_are_refused(home):
     for call in (weights.load, weights.spec, weights.status, weights.verify):
-        with pytest.raises(UnknownNameError, match="there are yunet, centerface, facenet, dlib, duo"):
+        with pytest.raises(UnknownNameError, match="there are yunet, centerface, facenet"):
             call("arcface")
 
 
