@@ -14,8 +14,10 @@ from typing import Any, Literal, get_args
 
 from limner.errors import UnknownNameError, WeightsError
 
-Task = Literal["detector", "embedder", "encoder", "stylizer"]
-Converter = Literal["as_is", "any_size", "facenet", "dlib", "torchvision", "hed", "composite"]
+Task = Literal["detector", "embedder", "encoder", "stylizer", "trunk"]
+Converter = Literal[
+    "as_is", "any_size", "facenet", "dlib", "torchvision", "hed", "efficientnet_lite", "composite"
+]
 Input = Literal["uint8_nhwc_rgb", "float32_nchw", "float32_nhwc"]
 Colour = Literal["rgb", "bgr"]
 NormalisationKind = Literal["none", "standardise", "fixed"]
@@ -86,8 +88,9 @@ class ModelSpec:
     Attributes:
         name: Short name, such as `facenet`.
         title: One line for people.
-        task: `detector`, `embedder`, `encoder` (whose activations are read by name) or
-            `stylizer` (a feed-forward network that paints, or a part of one).
+        task: `detector`, `embedder`, `encoder` (whose activations are read by name),
+            `stylizer` (a feed-forward network that paints, or a part of one) or `trunk` (a
+            classifier that trainings start from).
         architecture: The network in words.
         converter: How the original file becomes what inference reads: `as_is`, `any_size`
             (an ONNX graph whose fixed height and width are set free), by a reader of its own,
