@@ -16,6 +16,7 @@ The tree::
     |-- WeightsError (RuntimeError)      weights could not be had, or are not the right ones
     |   `-- DigestError                  the bytes differ from the registry's SHA-256
     |-- GalleryError (RuntimeError)      the gallery cannot be opened, read or written
+    |-- ServiceError (RuntimeError)      the HTTP service refused, is busy or cannot be reached
     `-- MissingExtraError (RuntimeError) an optional dependency is not installed
 
 ``InputError`` means "mend the input"; the others mean "mend the surroundings".
@@ -88,6 +89,29 @@ class DigestError(WeightsError):
 
 class GalleryError(LimnerError, RuntimeError):
     """A gallery cannot be opened, read or written."""
+
+
+class ServiceError(LimnerError, RuntimeError):
+    """The HTTP service refused a request, is too busy for it, or cannot be reached.
+
+    Attributes:
+        status: The HTTP status; 0 where no answer came.
+        retry_after_s: When to try again, if the service said so.
+        kind: The service's word for it, such as ``TooBusy``.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 0,
+        kind: str = "ServiceError",
+        retry_after_s: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.kind = kind
+        self.retry_after_s = retry_after_s
 
 
 class MissingExtraError(LimnerError, RuntimeError):

@@ -14,10 +14,6 @@ if TYPE_CHECKING:
     from limner.gallery import Gallery
 
 
-MIRRORED = "-m"
-"""How an embedder id ends when mirrored chips are averaged in."""
-
-
 @dataclass(frozen=True)
 class OpenGallery:
     """A gallery, and how to make the analyzer that fits it."""
@@ -46,26 +42,15 @@ class OpenGallery:
         """
         from limner.cli.photos import make_analyzer
         from limner.gallery.store import embedder_mismatch
+        from limner.weights.registry import MIRRORED, embedder_named
 
         pinned = self.gallery.embedder_id
         if model.embedder is None:
-            model = replace(model, embedder=_name_of(pinned))
+            model = replace(model, embedder=embedder_named(pinned))
         analyzer = make_analyzer(find, model, mirror=(pinned or "").endswith(MIRRORED))
         if pinned is not None and analyzer.embedder_id != pinned:
             raise embedder_mismatch(self.gallery.location, pinned, analyzer.embedder_id)
         return analyzer
-
-
-def _name_of(embedder_id: str | None) -> str | None:
-    """Return the registry's name for an embedder id; None if it is none of the registry's."""
-    from limner import weights
-
-    own = (embedder_id or "").removesuffix(MIRRORED)
-    for name in weights.names():
-        spec = weights.spec(name)
-        if spec.task == "embedder" and spec.embedder_id == own:
-            return name
-    return None
 
 
 @contextlib.contextmanager

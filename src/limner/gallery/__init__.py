@@ -8,7 +8,9 @@ from limner.gallery.file import GALLERY_VARIABLE, default_location
 from limner.gallery.gallery import Gallery
 from limner.gallery.records import (
     CalibrationReport,
+    EnrolledPhoto,
     EnrollResult,
+    ExportNote,
     GalleryInfo,
     ImportReport,
     LookAlike,
@@ -24,6 +26,8 @@ __all__ = [
     "GALLERY_VARIABLE",
     "CalibrationReport",
     "EnrollResult",
+    "EnrolledPhoto",
+    "ExportNote",
     "Gallery",
     "GalleryInfo",
     "ImportReport",

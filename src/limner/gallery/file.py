@@ -14,12 +14,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from limner.errors import GalleryError, InputError, ShapeError, ZeroNormError
+from limner.errors import (
+    GalleryError,
+    InputError,
+    ShapeError,
+    UnknownNameError,
+    ZeroNormError,
+)
 from limner.gallery.cache import IndexCache
-from limner.gallery.records import GalleryInfo, Person
+from limner.gallery.records import EnrolledPhoto, ExportNote, GalleryInfo, Person
 from limner.gallery.search import Searcher
 from limner.gallery.sqlite_store import SQLiteStore
-from limner.gallery.store import State, Store, embedder_mismatch
+from limner.gallery.store import State, Store, embedder_mismatch, unknown_person
 from limner.gallery.verdicts import Verdicts
 from limner.similarity import Calibration
 from limner.types import Embedding, FloatArray
@@ -162,6 +168,43 @@ class GalleryFile:
         with self._lock:
             self._searcher.state()  # sees what others have written to a read-only file
             return self._store.people()
+
+    def person(self, which: str | int) -> Person:
+        """Return one person, by name or by id.
+
+        Raises:
+            UnknownNameError: If there is none.
+        """
+        with self._lock:
+            self._searcher.state()
+            if isinstance(which, str):
+                row = self._store.find(which)
+                if row is None:
+                    raise unknown_person(self._store, which)
+                which = row.id
+            found = self._store.person(which)
+        if found is None:
+            raise UnknownNameError(f"nobody in the gallery {self.location} has the id {which}.")
+        return found
+
+    def photos(self, name: str) -> list[EnrolledPhoto]:
+        """Return a person's enrolled faces in the order of enrolment.
+
+        Raises:
+            UnknownNameError: If there is no such person.
+        """
+        with self._lock:
+            return self._store.photos_of(self.person(name).id)
+
+    def exports(self) -> list[ExportNote]:
+        """Return the exports that were made of this gallery, the oldest first.
+
+        They may still hold people who were forgotten since.
+        """
+        from limner.gallery.exports import read_exports
+
+        with self._lock:
+            return read_exports(self._store)
 
     def info(self) -> GalleryInfo:
         """Return what the gallery is, how large, and where its thresholds come from."""

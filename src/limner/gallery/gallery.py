@@ -239,6 +239,26 @@ class Gallery(GalleryFile):
             self._searcher.erase_removed()
         return count
 
+    def remove_photo(self, name: str, photo_id: int) -> int:
+        """Delete one enrolled face of a person; nothing of it is kept.
+
+        Args:
+            name: The person.
+            photo_id: As `photos` lists it.
+
+        Returns:
+            How many the person has left.
+
+        Raises:
+            UnknownNameError: If there is no such person or photo.
+            InputError: If it is the only one: then forget the person.
+        """
+        with self._lock:
+            left = self._store.remove_face(name, photo_id)
+            self._scrub()
+            self._searcher.erase_removed()
+        return left
+
     def rename(self, old: str, new: str) -> str:
         """Give a person another name; return it as stored.
 
@@ -282,10 +302,13 @@ class Gallery(GalleryFile):
 
     def export(self, path: str | os.PathLike[str], *, chips: bool = True) -> TransferReport:
         """Write everything into one portable file; see `limner.gallery.transfer`."""
+        from limner.gallery.exports import note_export
         from limner.gallery.transfer import export_gallery
 
         with self._lock:
-            return export_gallery(self._store, Path(path), chips=chips)
+            report = export_gallery(self._store, Path(path), chips=chips)
+            note_export(self._store, report)
+        return report
 
     def import_file(
         self, path: str | os.PathLike[str], *, on_conflict: OnConflict = "refuse"

@@ -69,12 +69,60 @@ class Person:
         photos: How many embeddings the person has, one for each enrolled face.
         note: Free text; empty for none.
         created: When the person was enrolled first, UTC, ISO 8601.
+        id: Stays the same under any name, and is never given twice.
     """
 
     name: str
     photos: int
     note: str
     created: str
+    id: int = field(compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class EnrolledPhoto:
+    """One enrolled face of a person.
+
+    Attributes:
+        id: Never given twice.
+        photo: How the photo was called; None if it had no name.
+        digest: SHA-256 of the photo's bytes, if known.
+        box_xyxy: The face in that photo, pixels, if known.
+        score: The detector's confidence in [0, 1], if known.
+        created: When it was enrolled, UTC, ISO 8601.
+        has_chip: Whether the face's crop is kept.
+    """
+
+    id: int
+    photo: str | None
+    digest: str | None
+    box_xyxy: BoxXYXY | None
+    score: float | None
+    created: str
+    has_chip: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ExportNote:
+    """One export of a gallery: a file that may still hold people who were forgotten since.
+
+    Attributes:
+        file: Its name, without the folder.
+        created: UTC, ISO 8601.
+        people: How many people it holds.
+    """
+
+    file: str
+    created: str
+    people: int
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""

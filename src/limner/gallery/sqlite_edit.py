@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from limner.errors import GalleryError, InputError, NameTakenError
+from limner.errors import GalleryError, InputError, NameTakenError, UnknownNameError
 from limner.gallery.names import name_key, normalise_name, normalise_note
 from limner.gallery.opening import BUSY_TIMEOUT_S
 from limner.gallery.sqlite_read import VECTOR_DTYPE, SQLiteReader
@@ -75,6 +75,28 @@ class SQLiteEditor(SQLiteReader):
             connection.execute("DELETE FROM embeddings WHERE person_id = ?", (person.id,))
             connection.execute("DELETE FROM people WHERE id = ?", (person.id,))
         return person.faces
+
+    def remove_face(self, name: str, face_id: int) -> int:
+        """Delete one embedding of a person; return how many the person has left.
+
+        Raises:
+            UnknownNameError: If there is no such person, or the person has no such embedding.
+            InputError: If it is the person's only one.
+        """
+        with self._write() as connection:
+            person = self.find(name)
+            if person is None:
+                raise unknown_person(self, name)
+            done = connection.execute(
+                "DELETE FROM embeddings WHERE id = ? AND person_id = ?", (face_id, person.id)
+            )
+            if not done.rowcount:
+                raise UnknownNameError(f"{person.name!r} has no enrolled photo of id {face_id}.")
+            if person.faces == 1:
+                raise InputError(
+                    f"it is the only photo of {person.name!r}; forget the person instead."
+                )
+        return person.faces - 1
 
     def rename(self, old: str, new: str) -> str:
         """Give a person another name; return it as stored.

@@ -14,7 +14,7 @@ import numpy as np
 from limner.errors import GalleryError
 from limner.gallery.names import name_key, normalise_name
 from limner.gallery.opening import gallery_error, open_file, user_version
-from limner.gallery.records import Person
+from limner.gallery.records import EnrolledPhoto, Person
 from limner.gallery.store import Candidates, FaceRow, Ids, PersonRow, State
 from limner.types import BoxXYXY, FloatArray
 
@@ -28,6 +28,8 @@ _CANDIDATES = {
     for marks in _MARKS
 }
 _MAX_COMPARED_NAMES = 5_000
+_PERSON = """SELECT name, (SELECT count(*) FROM embeddings WHERE person_id = people.id),
+    note, created, id FROM people"""
 
 
 class SQLiteReader:
@@ -177,12 +179,28 @@ class SQLiteReader:
     def people(self) -> list[Person]:
         """Return everybody, sorted by name without regard to case."""
         with self._sentences():
-            rows = self._connection.execute(
-                """SELECT name, (SELECT count(*) FROM embeddings WHERE person_id = people.id),
-                    note, created
-                FROM people ORDER BY key"""
-            ).fetchall()
+            rows = self._connection.execute(f"{_PERSON} ORDER BY key").fetchall()
         return [Person(*row) for row in rows]
+
+    def person(self, person_id: int) -> Person | None:
+        """Return the person of that id, None where there is none."""
+        with self._sentences():
+            row = self._connection.execute(f"{_PERSON} WHERE id = ?", (person_id,)).fetchone()
+        return None if row is None else Person(*row)
+
+    def photos_of(self, person_id: int) -> list[EnrolledPhoto]:
+        """Return a person's enrolled faces in the order of enrolment."""
+        with self._sentences():
+            rows = self._connection.execute(
+                """SELECT id, photo, photo_digest, x0, y0, x1, y1, score, created,
+                    EXISTS (SELECT 1 FROM chips WHERE embedding_id = embeddings.id)
+                FROM embeddings WHERE person_id = ? ORDER BY id""",
+                (person_id,),
+            ).fetchall()
+        return [
+            EnrolledPhoto(*row[:3], stored_box(row[3:7]), row[7], row[8], bool(row[9]))
+            for row in rows
+        ]
 
     def similar_names(self, name: str) -> list[str]:
         """Return up to three names that look like `name`; none in a very large gallery."""

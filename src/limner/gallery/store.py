@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner.errors import EmbedderMismatch, UnknownNameError
-from limner.gallery.records import Person, PhotoRef
+from limner.gallery.records import EnrolledPhoto, Person, PhotoRef
 from limner.types import BoxXYXY, FloatArray
 
 Ids = NDArray[np.int64]
@@ -188,6 +188,12 @@ class Store(Protocol):
     def people(self) -> list[Person]:
         """Return everybody, sorted by name."""
 
+    def person(self, person_id: int) -> Person | None:
+        """Return the person of that id."""
+
+    def photos_of(self, person_id: int) -> list[EnrolledPhoto]:
+        """Return a person's enrolled faces in the order of enrolment."""
+
     def similar_names(self, name: str) -> list[str]:
         """Return a few names that look like `name`, for messages."""
 
@@ -238,6 +244,9 @@ class Store(Protocol):
 
     def remove(self, name: str) -> int:
         """Delete a person and everything of theirs; return how many embeddings."""
+
+    def remove_face(self, name: str, face_id: int) -> int:
+        """Delete one embedding of a person; return how many the person has left."""
 
     def rename(self, old: str, new: str) -> str:
         """Give a person another name."""

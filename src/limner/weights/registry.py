@@ -216,3 +216,16 @@ def spec(name: str) -> ModelSpec:
     if found is None:
         raise UnknownNameError(f"There is no model {name!r}; there are {', '.join(names())}.")
     return found
+
+
+MIRRORED = "-m"
+"""How an embedder id ends when mirrored chips are averaged in."""
+
+
+def embedder_named(embedder_id: str | None) -> str | None:
+    """Return the registry's name for an embedder id; None if it is none of the registry's."""
+    own = (embedder_id or "").removesuffix(MIRRORED)
+    for name, found in _registry().items():
+        if found.task == "embedder" and found.embedder_id == own:
+            return name
+    return None
