@@ -32,7 +32,10 @@ COMMANDS = {
     "evaluate": "limner.cli.evaluate:app",
     "style": "limner.cli.style:style",
     "style-score": "limner.cli.style_score:style_score",
+    "style-sheet": "limner.cli.style_sheet:style_sheet",
     "style-train": "limner.cli.style_train:style_train",
+    "serve": "limner.cli.serve:serve",
+    "keys": "limner.cli.keys:app",
     "demo": "limner.cli.demo:demo",
 }
 

@@ -1,0 +1,246 @@
+"""The worker pool: photos in, faces with embeddings out, batched across requests.
+
+Each worker has a core to itself and takes whatever is most useful next: it embeds waiting
+faces when a batch is full, when no photo is left to search, or when a face has waited long
+enough; otherwise it reads and searches a photo. Nobody waits for a timer: alone, a face is
+embedded at once; under load the faces of many requests share one pass through the network.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from limner import images
+from limner.errors import InputError, ServiceError
+from limner.types import Embedding, Face, ImageArray
+
+if TYPE_CHECKING:
+    from limner.faces import Detector, Embedder
+    from limner.images.sources import Source
+
+MAX_WAIT_S = 0.1
+"""How long a face may wait while photos are still being searched."""
+
+
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """What was found in one photo.
+
+    Attributes:
+        faces: Largest first.
+        size_hw: Height and width of the upright photo.
+        image: The photo itself, shape (H, W, 3), uint8 RGB, if it was asked for.
+    """
+
+    faces: list[Face]
+    size_hw: tuple[int, int]
+    image: ImageArray | None = None
+
+
+@dataclass(eq=False)
+class _Task:
+    photo: Source
+    embed: bool
+    keep_image: bool
+    future: Future[Looked]
+    looked: Looked | None = None
+    faces: list[Face] = field(default_factory=list)
+    left: int = 0
+
+
+@dataclass(eq=False)
+class _Chip:
+    task: _Task
+    place: int
+    pixels: ImageArray
+    since: float
+
+
+class Pool:
+    """Threads that read photos, find faces and embed them.
+
+    Args:
+        detector: On one thread.
+        embedder: On one thread.
+        threads: How many workers.
+        batch: Most faces that go through the embedder together.
+        queue: Most photos that may wait.
+        max_faces: A photo with more is refused.
+        limits: On the bytes and pixels of a photo.
+        on_batch: Told how many faces shared a pass.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        embedder: Embedder,
+        *,
+        threads: int,
+        batch: int,
+        queue: int,
+        max_faces: int,
+        limits: images.Limits,
+        on_batch: Callable[[int], Any] = lambda count: None,
+    ) -> None:
+        self.detector, self.embedder = detector, embedder
+        self._batch, self._queue, self._max_faces = batch, queue, max_faces
+        self._limits, self._on_batch = limits, on_batch
+        self._photos: deque[_Task] = deque()
+        self._chips: deque[_Chip] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        # running means of a worker's time for a photo, and for a face
+        self._look_s, self._face_s = 0.02, 0.03
+        self._threads = [
+            threading.Thread(target=self._work, name=f"limner-pool-{n}", daemon=True)
+            for n in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """How many photos wait."""
+        return len(self._photos)
+
+    @property
+    def alive(self) -> bool:
+        """Whether every worker is running."""
+        return not self._closing and all(thread.is_alive() for thread in self._threads)
+
+    def retry_after_s(self) -> int:
+        """Return when the present queue will have been worked off, in whole seconds."""
+        seconds = (self.waiting + 1) * (self._look_s + self._face_s) / len(self._threads)
+        return max(1, min(60, math.ceil(seconds)))
+
+    def submit(
+        self, photo: Source, *, embed: bool = True, keep_image: bool = False
+    ) -> Future[Looked]:
+        """Queue a photo.
+
+        Args:
+            photo: As `limner.images.read` takes it; it is read by a worker.
+            embed: Whether the faces get their embeddings.
+            keep_image: Whether the pixels come back as well.
+
+        Returns:
+            A future of what was found; `InputError` if the photo cannot be used.
+
+        Raises:
+            ServiceError: If the queue is full (429) or the pool is closing (503).
+        """
+        task = _Task(photo, embed, keep_image, Future())
+        with self._changed:
+            if self._closing:
+                raise ServiceError("the service is stopping.", status=503, kind="Stopping")
+            if len(self._photos) >= self._queue:
+                raise too_busy(self.retry_after_s())
+            self._photos.append(task)
+            self._changed.notify()
+        return task.future
+
+    def close(self) -> None:
+        """Finish what is queued and end the workers."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    # --- the workers -------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not (self._photos or self._chips or self._closing):
+                    self._changed.wait()
+                if not (self._photos or self._chips):
+                    return
+                batch = self._due_batch()
+                task = None if batch else self._photos.popleft()
+            if task is None:
+                self._embed(batch)
+            elif task.future.set_running_or_notify_cancel():
+                self._look(task)
+
+    def _due_batch(self) -> list[_Chip]:
+        """Take the faces that should be embedded now; none if a photo comes first."""
+        chips = self._chips
+        if not chips:
+            return []
+        late = time.monotonic() - chips[0].since > MAX_WAIT_S
+        if self._photos and len(chips) < self._batch and not late:
+            return []
+        return [chips.popleft() for _ in range(min(len(chips), self._batch))]
+
+    def _look(self, task: _Task) -> None:
+        began = time.monotonic()
+        try:
+            image = images.read(task.photo, limits=self._limits)
+            task.photo = b""
+            faces = self.detector.detect(image)
+            if len(faces) > self._max_faces:
+                raise InputError(
+                    f"the photo shows {len(faces)} faces; at most {self._max_faces} are taken."
+                )
+            wanted = faces if task.embed else []
+            chips = [self.embedder.chip(image, face) for face in wanted]
+        except BaseException as error:
+            task.future.set_exception(error)
+            return
+        size_hw = (int(image.shape[0]), int(image.shape[1]))
+        task.looked = Looked(faces, size_hw, image if task.keep_image else None)
+        task.faces, task.left = list(faces), len(chips)
+        now = time.monotonic()
+        self._look_s += 0.05 * (now - began - self._look_s)
+        if not chips:
+            task.future.set_result(task.looked)
+            return
+        with self._changed:
+            self._chips.extend(_Chip(task, n, pixels, now) for n, pixels in enumerate(chips))
+            self._changed.notify()
+
+    def _embed(self, batch: Sequence[_Chip]) -> None:
+        began = time.monotonic()
+        try:
+            rows = self.embedder.embed_chips([chip.pixels for chip in batch])
+        except BaseException as error:
+            for task in {id(chip.task): chip.task for chip in batch}.values():
+                _fail(task.future, error)
+            return
+        self._on_batch(len(batch))
+        done = []
+        self._face_s += 0.05 * ((time.monotonic() - began) / len(batch) - self._face_s)
+        with self._changed:  # two workers may hold faces of one photo
+            for chip, row in zip(batch, rows, strict=True):
+                task = chip.task
+                found = Embedding(vector=row, embedder_id=self.embedder.embedder_id)
+                task.faces[chip.place] = replace(task.faces[chip.place], embedding=found)
+                task.left -= 1
+                if task.left == 0:
+                    done.append(task)
+        for task in done:
+            if task.looked is not None and not task.future.done():
+                task.future.set_result(replace(task.looked, faces=task.faces))
+
+
+def _fail(future: Future[Looked], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def too_busy(retry_after_s: int) -> ServiceError:
+    """Return the error of a queue that is full."""
+    return ServiceError(
+        f"the service is busy; try again in {retry_after_s} s.",
+        status=429,
+        kind="TooBusy",
+        retry_after_s=retry_after_s,
+    )
