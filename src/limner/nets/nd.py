@@ -273,14 +273,18 @@ class TrunkAndHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, ...) to (N, classes) scores or (N, embedding) of unit length."""
-        y: Tensor = self.head(self.dropout(self.features(x)))
+        y = self.outputs(x)
         return functional.normalize(y, dim=1) if self.unit_length else y
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels, ...) to the linear layer's own values, of any length."""
+        y: Tensor = self.head(self.dropout(self.features(x)))
+        return y
 
     def class_maps(self, x: Tensor) -> Tensor:
         """Return what each place of the last maps adds to each score, (N, outputs, ...).
 
-        The average over places plus the head's bias is the score (before normalisation,
-        for an embedding).
+        The average over places plus the head's bias is what `outputs` returns.
 
         Source: Zhou et al., "Learning Deep Features for Discriminative Localization"
         (2016), equation 2.

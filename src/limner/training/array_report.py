@@ -1,0 +1,197 @@
+"""What a classifier of signals or volumes is worth: figures on a test set, and its answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limner.errors import InputError
+from limner.training.array_files import UNKNOWN
+from limner.training.array_model import ArrayModel
+from limner.training.samples import FloatArray, Samples, same_classes
+
+
+@dataclass(frozen=True)
+class ArrayFigures:
+    """Figures on a test set.
+
+    Attributes:
+        accuracy: Share of right answers.
+        macro_f1: Mean over classes of the F1 score; classes that are neither in the test set
+            nor in the answers don't count.
+        roc_auc: Area under the ROC curve of the second class, for two classes that are both
+            in the test set; else None.
+        recall: Share of right answers class by class; None where the test set has none.
+        confusion: Rows are the true classes, columns the answers.
+        items: Test items.
+    """
+
+    accuracy: float
+    macro_f1: float
+    roc_auc: float | None
+    recall: dict[str, float | None]
+    confusion: tuple[tuple[int, ...], ...]
+    items: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures as plain JSON values."""
+        return {
+            "accuracy": self.accuracy,
+            "macro_f1": self.macro_f1,
+            "roc_auc": self.roc_auc,
+            "recall": self.recall,
+            "confusion": [list(row) for row in self.confusion],
+            "test_items": self.items,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayReport:
+    """A finished training.
+
+    Attributes:
+        model: The trained model.
+        figures: On the test set.
+        train_counts: Training items of each class.
+        tested_on: What the test set was, in words.
+        seed: Of everything that was drawn.
+        epochs: Of each member.
+        loss: Last training loss, averaged over members.
+        seconds: Of the training.
+        out: Where the model was written, or None.
+        notes: What was done to the data.
+    """
+
+    model: ArrayModel
+    figures: ArrayFigures
+    train_counts: dict[str, int]
+    tested_on: str
+    seed: int
+    epochs: int
+    loss: float
+    seconds: float
+    out: Path | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but the weights as plain JSON values."""
+        return {
+            **self.figures.to_json(),
+            "tested_on": self.tested_on,
+            "classes": list(self.model.net.classes),
+            "train_items": self.train_counts,
+            "net": self.model.net.net,
+            "members": self.model.net.members,
+            "seed": self.seed,
+            "epochs": self.epochs,
+            "train_loss": self.loss,
+            "seconds": round(self.seconds, 2),
+            "model": None if self.out is None else str(self.out),
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a model says about one item.
+
+    Attributes:
+        name: Of the item.
+        label: The likeliest class.
+        probability: Of it, in [0, 1].
+        scores: Of every class; they sum to 1.
+        truth: The item's own label, where it has one.
+        class_map: How much each place speaks for `label`, the sides of the input.
+    """
+
+    name: str
+    label: str
+    probability: float
+    scores: dict[str, float]
+    truth: str | None
+    class_map: FloatArray
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but the map as plain JSON values."""
+        return {
+            "name": self.name,
+            "label": self.label,
+            "probability": self.probability,
+            "scores": self.scores,
+            "truth": self.truth,
+        }
+
+
+def measure(
+    labels: NDArray[np.int64], scores: FloatArray, classes: tuple[str, ...]
+) -> ArrayFigures:
+    """Return the figures of scores (N, classes) against labels (N,).
+
+    Raises:
+        InputError: If there are no items.
+    """
+    if not len(labels):
+        raise InputError("there are no test items to measure on.")
+    answers = scores.argmax(axis=1)
+    kinds = len(classes)
+    confusion = np.zeros((kinds, kinds), dtype=np.int64)
+    np.add.at(confusion, (labels, answers), 1)
+    right = np.diag(confusion)
+    true, said = confusion.sum(axis=1), confusion.sum(axis=0)
+    present = (true + said) > 0
+    f1 = 2 * right[present] / (true + said)[present]
+    auc: float | None = None
+    if kinds == 2 and true.all():
+        from sklearn.metrics import roc_auc_score
+
+        auc = float(roc_auc_score(labels, scores[:, 1]))
+    return ArrayFigures(
+        accuracy=float(right.sum() / len(labels)),
+        macro_f1=float(f1.mean()),
+        roc_auc=auc,
+        recall={
+            name: float(right[i] / true[i]) if true[i] else None for i, name in enumerate(classes)
+        },
+        confusion=tuple(tuple(int(n) for n in row) for row in confusion),
+        items=len(labels),
+    )
+
+
+def figures_of(model: ArrayModel, samples: Samples) -> ArrayFigures:
+    """Return a model's figures on labelled items.
+
+    Raises:
+        InputError: If the items have a class that the model does not know.
+        ShapeError: If they have another shape.
+    """
+    known = same_classes(samples, model.net.classes)
+    return measure(known.labels, model.scores(known.values), model.net.classes)
+
+
+def answer(model: ArrayModel, samples: Samples) -> list[Answer]:
+    """Return what a model says about each item.
+
+    Raises:
+        ShapeError: If they have another shape than the model reads.
+    """
+    scores = model.scores(samples.values)
+    maps = model.class_maps(samples.values)
+    answers = []
+    for i, row in enumerate(scores):
+        best = int(row.argmax())
+        truth = samples.classes[samples.labels[i]]
+        answers.append(
+            Answer(
+                name=samples.names[i],
+                label=model.net.classes[best],
+                probability=float(row[best]),
+                scores={n: float(s) for n, s in zip(model.net.classes, row, strict=True)},
+                truth=None if truth == UNKNOWN else truth,
+                class_map=maps[i, best],
+            )
+        )
+    return answers

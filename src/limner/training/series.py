@@ -1,0 +1,213 @@
+"""Learn to tell series apart, such as heart beats, and say what a trained model sees in one."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from limner.errors import InputError
+from limner.training.array_fit import ArrayRecipe, OnEpoch, fit_model
+from limner.training.array_model import ArrayModel, ArrayNet, Net, Scaling, load_model
+from limner.training.array_report import Answer, ArrayReport, answer, figures_of
+from limner.training.distort import SeriesDistortion
+from limner.training.extras import require
+from limner.training.samples import Samples, same_classes, split
+from limner.training.series_files import SeriesOptions, find_test_file, read_series
+
+EPOCHS, MEMBERS, WIDTH = 30, 2, 16
+SHIFT_SHARE = 0.03
+HOLD_OUT = 0.2
+
+DEFAULT_RECIPE = ArrayRecipe(epochs=EPOCHS, distortion=SeriesDistortion())
+
+
+def train_series(
+    source: str | Path | Samples,
+    *,
+    test: str | Path | Samples | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    hold_out: float = HOLD_OUT,
+    options: SeriesOptions | None = None,
+    net: Net = "resnet",
+    width: int = WIDTH,
+    members: int = MEMBERS,
+    embedding: int | None = None,
+    scaling: Scaling = "each",
+    recipe: ArrayRecipe = DEFAULT_RECIPE,
+    on_epoch: OnEpoch | None = None,
+) -> ArrayReport:
+    """Train a classifier (or an embedder) of series and test it.
+
+    Args:
+        source: As `read_series` takes it, or what it returned.
+        test: Test series of the same kind. Default: the ``*_TEST`` file beside a UCR
+            ``*_TRAIN`` file; without one, a part of the source that is held out (drawn by
+            class; for records the last part in time).
+        seed: Of everything that is drawn.
+        out: Folder for the model; None to write nothing.
+        hold_out: Share of the source that is held out where there is no test data.
+        options: How files are read.
+        net: `resnet`, `inception` or `inception_small`.
+        width: Channels of the first stage of a `resnet`.
+        members: How many networks are trained and answer together.
+        embedding: Width of the embedding, for the losses that train one.
+        scaling: Whether `each` series is scaled by itself, lead by lead, or all by the
+            `training` set.
+        recipe: How to train.
+        on_epoch: Called with (member, epoch, figures) after each epoch.
+
+    Returns:
+        Model and figures.
+
+    Raises:
+        InputError: If the data or an option cannot be used.
+        UnknownNameError: If a word is unknown.
+        MissingExtraError: If `limner[train]` is not installed.
+    """
+    require("lightning")
+    train = source if isinstance(source, Samples) else read_series(source, options=options)
+    if test is None and not isinstance(source, Samples):
+        test = find_test_file(source)
+    if test is None:
+        train, held = split(train, hold_out, seed=seed)
+        tested_on = (
+            f"the last {hold_out:.0%} in time" if held.in_time else f"{hold_out:.0%} held out"
+        )
+    else:
+        held = test if isinstance(test, Samples) else read_series(test, options=options)
+        tested_on = "test data given" if isinstance(test, Samples) else str(test)
+    held = same_classes(held, train.classes)
+    if held.shape != train.shape:
+        raise InputError(
+            f"the test series have {held.shape} leads and samples, those for training "
+            f"{train.shape}; make them equal, or ask for shorter series to be padded."
+        )
+    described = describe_net(
+        train,
+        ArrayNet(
+            kind="series",
+            net=net,
+            shape=train.shape,
+            classes=train.classes,
+            width=width,
+            embedding=embedding,
+            members=members,
+            scaling=scaling,
+            dropout=0.2 if net == "resnet" else 0.0,
+        ),
+    )
+    return train_and_test(
+        train,
+        held,
+        described,
+        recipe,
+        seed=seed,
+        out=out,
+        tested_on=tested_on,
+        on_epoch=on_epoch,
+    )
+
+
+def describe_net(train: Samples, net: ArrayNet) -> ArrayNet:
+    """Return the network with the training set's mean and deviation, where it scales by them.
+
+    Raises:
+        InputError: If width, members or the embedding's width is below 1.
+    """
+    for name in ("width", "members", "embedding"):
+        number = getattr(net, name)
+        if number is not None and number < 1:
+            raise InputError(f"{name} must be 1 or larger, got {number}.")
+    if net.scaling == "each":
+        return net
+    axes = (0, *range(2, train.values.ndim))
+    mean, std = (
+        train.values.mean(axis=axes, dtype=np.float64),
+        train.values.std(axis=axes, dtype=np.float64),
+    )
+    return replace(net, mean=tuple(map(float, mean)), std=tuple(map(float, std)))
+
+
+def train_and_test(
+    train: Samples,
+    test: Samples,
+    net: ArrayNet,
+    recipe: ArrayRecipe,
+    *,
+    seed: int,
+    out: str | Path | None,
+    tested_on: str,
+    flips: bool = False,
+    on_epoch: OnEpoch | None = None,
+) -> ArrayReport:
+    """Train a model, measure it on a test set, and write it where that is asked for."""
+    began = time.perf_counter()
+    losses: dict[int, float] = {}
+
+    def remember(member: int, epoch: int, row: dict[str, float]) -> None:
+        losses[member] = row.get("train_loss", float("nan"))
+        if on_epoch is not None:
+            on_epoch(member, epoch, row)
+
+    with tempfile.TemporaryDirectory(prefix="limner-") as scratch:
+        folder = Path(scratch) if out is None else Path(out)
+        model = fit_model(train, net, recipe, seed=seed, out=folder, flips=flips, on_epoch=remember)
+    figures = figures_of(model, test)
+    model = replace(model, figures={**figures.to_json(), "tested_on": tested_on})
+    if out is not None:
+        model.save(out)
+    return ArrayReport(
+        model=model,
+        figures=figures,
+        train_counts=train.counts(),
+        tested_on=tested_on,
+        seed=seed,
+        epochs=recipe.epochs,
+        loss=float(np.mean(list(losses.values()))),
+        seconds=time.perf_counter() - began,
+        out=None if out is None else Path(out),
+        notes=train.notes,
+    )
+
+
+def read_for(
+    model: ArrayModel, source: str | Path, *, options: SeriesOptions | None = None
+) -> Samples:
+    """Read series for a model; labels may be missing, and shorter ones padded by option.
+
+    Raises:
+        InputError: If the model is not one of series, or the source cannot be read.
+    """
+    if model.net.kind != "series":
+        raise InputError(f"this model is one of {model.net.kind}; give one of series.")
+    return read_series(source, options=options, length=model.net.shape[1])
+
+
+def classify_series(
+    model: ArrayModel | str | Path,
+    source: str | Path | Samples,
+    *,
+    options: SeriesOptions | None = None,
+) -> list[Answer]:
+    """Say of what class each series is, and what in it spoke for that.
+
+    Args:
+        model: A trained model, or the folder it was written to.
+        source: As `read_series` takes it; labels may be missing.
+        options: How files are read.
+
+    Returns:
+        One answer an item, with its class map of shape (L,).
+
+    Raises:
+        InputError: If the source cannot be read, or the model is not one of series.
+        ShapeError: If the series have another length or number of leads than the model reads.
+    """
+    held = model if isinstance(model, ArrayModel) else load_model(model)
+    samples = source if isinstance(source, Samples) else read_for(held, source, options=options)
+    return answer(held, samples)

@@ -1,0 +1,192 @@
+"""Learn to tell volumes apart, such as CT scans, and say what a trained model sees in one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from limner.errors import InputError
+from limner.training.array_files import UNKNOWN, Part
+from limner.training.array_fit import ArrayRecipe, OnEpoch
+from limner.training.array_model import ArrayModel, ArrayNet, Net, Scaling, load_model
+from limner.training.array_report import Answer, ArrayReport, answer
+from limner.training.distort import VolumeDistortion
+from limner.training.extras import require
+from limner.training.samples import Samples, from_names, same_classes, split
+from limner.training.series import describe_net, train_and_test
+from limner.training.volume_files import (
+    VolumeOptions,
+    is_volume,
+    read_volume,
+    read_volumes,
+    volume_parts,
+)
+
+EPOCHS, MEMBERS, WIDTH = 20, 1, 12
+HOLD_OUT = 0.2
+
+DEFAULT_RECIPE = ArrayRecipe(epochs=EPOCHS, distortion=VolumeDistortion())
+
+
+def train_volumes(
+    source: str | Path | Samples,
+    *,
+    test: str | Path | Samples | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    hold_out: float = HOLD_OUT,
+    options: VolumeOptions | None = None,
+    net: Net = "resnet",
+    width: int = WIDTH,
+    members: int = MEMBERS,
+    embedding: int | None = None,
+    scaling: Scaling = "training",
+    recipe: ArrayRecipe = DEFAULT_RECIPE,
+    on_epoch: OnEpoch | None = None,
+) -> ArrayReport:
+    """Train a classifier (or an embedder) of volumes and test it.
+
+    Args:
+        source: As `read_volumes` takes it, or what it returned. A source with the parts
+            ``train`` and ``test`` is trained on the one and tested on the other; its ``val``
+            is left alone (use it as `test` to choose options).
+        test: Test volumes of the same kind; ``val`` names that part of the source. Default:
+            the source's own test part, else a share that is held out, class by class.
+        seed: Of everything that is drawn.
+        out: Folder for the model; None to write nothing.
+        hold_out: Share of the source that is held out where there is no test data.
+        options: How files are read.
+        net: `resnet`, `inception` or `inception_small`.
+        width: Channels of the first stage of a `resnet`.
+        members: How many networks are trained and answer together.
+        embedding: Width of the embedding, for the losses that train one.
+        scaling: Whether `each` volume is scaled by itself or all by the `training` set.
+        recipe: How to train. Where its distortion mirrors volumes, answers are averaged over
+            the eight mirror images.
+        on_epoch: Called with (member, epoch, figures) after each epoch.
+
+    Returns:
+        Model and figures.
+
+    Raises:
+        InputError: If the data or an option cannot be used.
+        UnknownNameError: If a word is unknown.
+        MissingExtraError: If `limner[train]` is not installed.
+    """
+    require("lightning")
+    train, held, tested_on = _train_and_test(source, test, hold_out, options, seed)
+    held = same_classes(held, train.classes)
+    if held.shape != train.shape:
+        raise InputError(
+            f"the test volumes have {held.shape} channels and voxels, those for training "
+            f"{train.shape}; choose one side for both."
+        )
+    described = describe_net(
+        train,
+        ArrayNet(
+            kind="volumes",
+            net=net,
+            shape=train.shape,
+            classes=train.classes,
+            width=width,
+            embedding=embedding,
+            members=members,
+            scaling=scaling,
+            dropout=0.3 if net == "resnet" else 0.0,
+        ),
+    )
+    distortion = recipe.distortion
+    flips = isinstance(distortion, VolumeDistortion) and set(distortion.flips) == set("dhw")
+    return train_and_test(
+        train,
+        held,
+        described,
+        recipe,
+        seed=seed,
+        out=out,
+        tested_on=tested_on,
+        flips=flips and embedding is None,
+        on_epoch=on_epoch,
+    )
+
+
+def _train_and_test(
+    source: str | Path | Samples,
+    test: str | Path | Samples | None,
+    hold_out: float,
+    options: VolumeOptions | None,
+    seed: int,
+) -> tuple[Samples, Samples, str]:
+    """Return the training set, the test set and what the latter is, in words."""
+    parts: tuple[Part, ...] = ()
+    if isinstance(source, Samples):
+        train = source
+    else:
+        parts = volume_parts(source)
+        train = read_volumes(source, part="train" if "train" in parts else None, options=options)
+    if isinstance(test, Samples):
+        return train, test, "test data given"
+    if test is not None:
+        if test == "val" and "val" in parts and not isinstance(source, Samples):
+            return train, read_volumes(source, part="val", options=options), "its val part"
+        inner: Part | None = "test" if "test" in volume_parts(test) else None
+        return train, read_volumes(test, part=inner, options=options), str(test)
+    if "test" in parts and not isinstance(source, Samples):
+        return train, read_volumes(source, part="test", options=options), "its test part"
+    train, held = split(train, hold_out, seed=seed)
+    return train, held, f"{hold_out:.0%} held out"
+
+
+def read_for(
+    model: ArrayModel, source: str | Path, *, options: VolumeOptions | None = None
+) -> Samples:
+    """Read volumes for a model: one file, a folder of DICOM slices, or a labelled set.
+
+    Raises:
+        InputError: If the model is not one of volumes, or the source cannot be read.
+    """
+    if model.net.kind != "volumes":
+        raise InputError(f"this model is one of {model.net.kind}; give one of volumes.")
+    path = Path(source)
+    how = replace(options or VolumeOptions(), side=model.net.shape[1])
+    single = path.is_file() and is_volume(path)
+    if path.is_dir() and not any(p.is_dir() for p in path.iterdir()):
+        single = True
+    if single:
+        values = read_volume(path, options=how)
+        return from_names(values[None], [UNKNOWN], names=[path.name])
+    parts = volume_parts(path)
+    return read_volumes(path, part="test" if "test" in parts else None, options=how)
+
+
+def classify_volume(
+    model: ArrayModel | str | Path,
+    source: str | Path | Samples | np.ndarray,
+    *,
+    options: VolumeOptions | None = None,
+) -> list[Answer]:
+    """Say of what class each volume is, and what in it spoke for that.
+
+    Args:
+        model: A trained model, or the folder it was written to.
+        source: A volume file, a folder of DICOM slices, a set as `read_volumes` takes it
+            (its test part, where it has one), or an array (D, H, W).
+        options: How files are read; the side is the model's.
+
+    Returns:
+        One answer an item, with its class map of shape (D, H, W).
+
+    Raises:
+        InputError: If the source cannot be read, or the model is not one of volumes.
+        ShapeError: If the volumes have other channels or sides than the model reads.
+    """
+    held = model if isinstance(model, ArrayModel) else load_model(model)
+    if isinstance(source, np.ndarray):
+        samples = from_names(np.asarray(source, np.float32)[None, None], [UNKNOWN], names=["array"])
+    elif isinstance(source, Samples):
+        samples = source
+    else:
+        samples = read_for(held, source, options=options)
+    return answer(held, samples)
