@@ -12,7 +12,10 @@ from typer.testing import CliRunner
 from limner import images
 from limner.cli import main
 
-SMALL = ["--encoder", "vgg16_hed", "--size", "64", "--steps", "4", "--device", "cpu"]
+SMALL = [
+    *("--encoder", "vgg16_hed", "--size", "64", "--steps", "4", "--device", "cpu"),
+    "--no-preview",
+]
 
 
 @pytest.fixture
@@ -58,12 +61,53 @@ def test_two_styles_layers_and_sixteen_bits(folder):
 def test_the_notes_preset_reports(folder):
     done = call(
         *("content.png", "style.png", "-o", "out.png", "--preset", "notes", "--size", "40"),
-        *("--encoder", "vgg16_hed", "--steps", "4", "--report-every", "2"),
+        *("--encoder", "vgg16_hed", "--steps", "4", "--report-every", "2", "--no-preview"),
     )
     assert done.exit_code == 0, done.stderr
     lines = [line for line in done.stderr.splitlines() if "content" in line]
     assert [line.split()[0] for line in lines] == ["2/4", "4/4"]
     assert "stands in" in done.stderr
+
+
+def test_a_preview_is_there_while_it_paints_and_gone_afterwards(folder, monkeypatch):
+    from limner.style.objective import Objective
+
+    evaluate, seen = Objective.evaluate, []
+
+    def watched(self, image):
+        seen.append(images.read("out-preview.jpg").shape)
+        assert not (folder / "out.png").exists()
+        return evaluate(self, image)
+
+    monkeypatch.setattr(Objective, "evaluate", watched)
+    done = call("content.png", "style.png", "-o", "out.png", *SMALL[:-1])
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr.startswith("preview: out-preview.jpg, ")
+    assert set(seen) == {(48, 64, 3)}
+    assert not (folder / "out-preview.jpg").exists()
+    mine = folder / "out-preview.jpg"
+    mine.write_bytes(b"mine")
+    done = call("content.png", "style.png", "-o", "out.tif", "--layers", "conv9_1", *SMALL[:-1])
+    assert done.exit_code == 2
+    assert "it has conv1_1" in done.stderr
+    assert mine.read_bytes() == b"mine"
+
+
+def test_masks_a_fast_start_and_again(folder):
+    mask = np.zeros((120, 160, 3), np.uint8)
+    mask[60:] = 255
+    Image.fromarray(mask).save("mask.png")
+    asked = ("--mask", "mask.png", "--mask-colours", "white,black", "--start", "fast")
+    done = call("content.png", "style.png", "other.png", "-o", "out.png", *SMALL, *asked, "--json")
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)["provenance"]
+    assert [i["name"] for i in found["inputs"]] == [
+        *("content.png", "style.png", "other.png", "mask.png")
+    ]
+    assert found["mask_colours"] == ["#ffffff", "#000000"]
+    again = call("--again", "out.png", "--json")
+    assert again.exit_code == 0, again.stderr
+    assert json.loads(again.stdout)["same"] is True
 
 
 def test_ctrl_c_saves_and_resume_goes_on(folder, monkeypatch):
@@ -106,12 +150,14 @@ def test_ctrl_c_saves_and_resume_goes_on(folder, monkeypatch):
         (["content.png", "style.png", "-o", "out.png", "--size", "8"], "size must be from 32"),
         (["content.png", "style.png", "-o", "out.png", "--style-weights", "a"], "must be numbers"),
         (["content.png", "style.png", "-o", "out.png", "--resume"], "no checkpoint"),
+        (["content.png", "style.png", "-o", "out.png", "--mask", "content.png"], "colour"),
+        (["content.png", "style.png", "-o", "out.png", "--mask-colours", "red"], "but no mask"),
         (["--again", "content.png"], "does not say how it was made"),
         (["--again", "content.png", "--size", "64"], "give no pictures and no look"),
     ],
 )
 def test_mistakes_are_one_line_and_status_2(folder, arguments, message):
-    extra = [] if "--again" in arguments else ["--encoder", "vgg16_hed"]
+    extra = [] if "--again" in arguments else ["--encoder", "vgg16_hed", "--no-preview"]
     done = call(*arguments, *extra)
     assert done.exit_code == 2
     assert message in done.stderr

@@ -63,8 +63,8 @@ def test_fast_with_a_mask_and_again(folder):
         (("--fast", "--layers", "relu1_1"), "for the optimiser"),
         (("--fast", "--device", "cuda"), "on the CPU"),
         (("--fast", "--strength", "2"), "strength"),
-        (("--steady", "0.5"), "are for --fast"),
-        (("--mask", "style.png"), "are for --fast"),
+        (("--steady", "0.5"), "is for --fast"),
+        (("--fast", "--no-preview"), "for the optimiser"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(folder, more, words):
