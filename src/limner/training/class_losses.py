@@ -77,7 +77,7 @@ class Loss(nn.Module):
 
     reads: ClassVar[Reads] = "embeddings"
     unit_length: ClassVar[bool] = True
-    mines: ClassVar[Literal["triplets", "pairs"] | None] = None
+    mines: ClassVar[Literal["triplets"] | None] = None
 
     def forward(self, x: Tensor, labels: Tensor, mined: Mined | None = None) -> Tensor:
         """Return the loss, a scalar.

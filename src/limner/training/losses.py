@@ -51,8 +51,9 @@ LOSSES: dict[str, type[Loss]] = {
 
 def options_of(factory: type) -> list[str]:
     """Return the names of a class's own options: not `classes` and `dim`."""
-    names = inspect.signature(factory).parameters
-    return [name for name in names if name not in ("classes", "dim")]
+    parameters = inspect.signature(factory).parameters.values()
+    named = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    return [name for name in named if name not in ("classes", "dim")]
 
 
 def near(word: str, allowed: list[str]) -> str:

@@ -88,7 +88,7 @@ class TripletLoss(Loss):
     through pytorch-metric-learning's `TripletMarginLoss` with squared distances.
     """
 
-    mines: ClassVar[Literal["triplets", "pairs"] | None] = "triplets"
+    mines: ClassVar[Literal["triplets"] | None] = "triplets"
 
     def __init__(self, *, margin: float = 0.2, reduction: Reduction = "mean") -> None:
         super().__init__()
@@ -195,8 +195,6 @@ class _AllTriplets(torch.autograd.Function):
 
 class _PairLoss(Loss):
     """Base of the losses over pairs: every pair of the batch, each taken once."""
-
-    mines: ClassVar[Literal["triplets", "pairs"] | None] = None
 
     def __init__(self, *, margin: float = 1.0) -> None:
         super().__init__()
