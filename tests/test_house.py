@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 ROOMS = (
     "cli",
+    "client",
     "evaluation",
     "faces",
     "gallery",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from limner.client import Client as Client
     from limner.errors import LimnerError as LimnerError
     from limner.faces import FaceAnalyzer as FaceAnalyzer
     from limner.gallery import Gallery as Gallery
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from limner.types import Pair as Pair
 
 _LAZY = {
+    "Client": "limner.client",
     "Embedding": "limner.types",
     "Face": "limner.types",
     "FaceAnalyzer": "limner.faces",
@@ -31,6 +33,7 @@ _LAZY = {
 }
 
 __all__ = [
+    "Client",
     "Embedding",
     "Face",
     "FaceAnalyzer",

@@ -209,7 +209,7 @@ class _Visit:
     @property
     def is_work(self) -> bool:
         """Whether it may bring a photo, which needs room."""
-        return self.scope["path"].startswith(API) and self.scope["method"] == "POST"
+        return bool(self.scope["path"].startswith(API) and self.scope["method"] == "POST")
 
     def check_length(self, headers: dict[str, str]) -> None:
         """Refuse a body that says it is too large, before any of it is read."""

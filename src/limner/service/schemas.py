@@ -291,8 +291,8 @@ class Change(_Schema):
     """What to change about a person; what is missing stays."""
 
     model_config = _example({"name": "Eileen Marie Collins"})
-    name: str | None = Field(None, max_length=1000)
-    note: str | None = Field(None, max_length=20_000)
+    name: str | None = Field(default=None, max_length=1000)
+    note: str | None = Field(default=None, max_length=20_000)
 
 
 class Into(_Schema):

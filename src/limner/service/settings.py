@@ -68,26 +68,26 @@ class Settings(BaseModel):
     gallery: Path | None = None
     state: Path | None = None
     host: str = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65535)
+    port: int = Field(default=8000, ge=0, le=65535)
     demand_keys: bool | None = None
     embedder: str | None = None
     device: str = "auto"
-    min_size: float = Field(20.0, ge=8.0, le=10_000.0)
-    min_score: float = Field(0.6, gt=0.0, lt=1.0)
+    min_size: float = Field(default=20.0, ge=8.0, le=10_000.0)
+    min_score: float = Field(default=0.6, gt=0.0, lt=1.0)
     models: Path | None = None
     keep_chips: bool = False
-    max_bytes: int = Field(20 * MEBI, ge=1024)
-    max_pixels: int = Field(50_000_000, ge=1024)
-    max_faces: int = Field(100, ge=1)
-    max_photos: int = Field(16, ge=1, le=1000)
-    max_people: int = Field(10_000, ge=1)
-    requests_per_minute: int = Field(600, ge=1)
-    queue: int = Field(64, ge=1, le=10_000)
-    batch: int = Field(16, ge=1, le=256)
-    threads: int | None = Field(None, ge=1, le=1024)
-    max_style_px: int = Field(1024, ge=64, le=8192)
-    max_jobs: int = Field(20, ge=1, le=1000)
-    keep_results_h: float = Field(24.0, gt=0)
+    max_bytes: int = Field(default=20 * MEBI, ge=1024)
+    max_pixels: int = Field(default=50_000_000, ge=1024)
+    max_faces: int = Field(default=100, ge=1)
+    max_photos: int = Field(default=16, ge=1, le=1000)
+    max_people: int = Field(default=10_000, ge=1)
+    requests_per_minute: int = Field(default=600, ge=1)
+    queue: int = Field(default=64, ge=1, le=10_000)
+    batch: int = Field(default=16, ge=1, le=256)
+    threads: int | None = Field(default=None, ge=1, le=1024)
+    max_style_px: int = Field(default=1024, ge=64, le=8192)
+    max_jobs: int = Field(default=20, ge=1, le=1000)
+    keep_results_h: float = Field(default=24.0, gt=0)
 
     @model_validator(mode="after")
     def _check_host(self) -> Settings:

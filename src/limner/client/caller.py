@@ -1,0 +1,422 @@
+"""A typed client of the service: `limner.Client`.
+
+It knows HTTP and nothing of models, so it stands on the ground floor and runs where limner's
+heavy parts are not wanted. Needs ``pip install 'limner[studio]'`` (httpx).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from limner import errors
+from limner.client import answers
+from limner.client.answers import (
+    Calibrated,
+    Comparison,
+    Enrolment,
+    ForgottenPerson,
+    JobState,
+    Known,
+    KnownPhoto,
+    PhotoAnswer,
+    Ranked,
+    Recognised,
+    ServiceInfo,
+    Verification,
+)
+from limner.errors import ImageError, MissingExtraError, ServiceError
+from limner.types import BoxXYXY, Face
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    import httpx
+
+Upload: TypeAlias = "str | os.PathLike[str] | bytes"
+Pick = Literal["one", "largest"]
+
+
+class Client:
+    """Speaks with a running service.
+
+    Args:
+        address: Such as ``http://127.0.0.1:8000``.
+        key: The API key, where the service asks for one.
+        timeout_s: For one request.
+        patience_s: How long a busy service (429, 503) is asked again, as it says when.
+
+    Raises:
+        MissingExtraError: If httpx is not installed.
+    """
+
+    def __init__(
+        self,
+        address: str = "http://127.0.0.1:8000",
+        *,
+        key: str | None = None,
+        timeout_s: float = 60.0,
+        patience_s: float = 30.0,
+    ) -> None:
+        try:
+            import httpx
+        except ImportError as error:
+            raise MissingExtraError(
+                "the client needs httpx: pip install 'limner[studio]'."
+            ) from error
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        self.address = address.rstrip("/")
+        self._patience_s = patience_s
+        self._http: httpx.Client = httpx.Client(
+            base_url=self.address, headers=headers, timeout=timeout_s, trust_env=False
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # --- faces -------------------------------------------------------------------------
+
+    def detect(self, photo: Upload) -> PhotoAnswer[Face]:
+        """Find the faces of a photo.
+
+        Args:
+            photo: A path or the bytes of a file; it is uploaded.
+
+        Raises:
+            ImageError: If it is not a readable picture.
+            ServiceError: If the service refuses, or cannot be reached. So do all others.
+        """
+        return answers.photo(self._post("/v1/detect", {"photo": photo}), answers.face)
+
+    def embed(self, photo: Upload) -> PhotoAnswer[Face]:
+        """Find the faces of a photo, with their embeddings."""
+        found = self._post("/v1/embed", {"photo": photo})
+        return answers.photo(found, lambda one: answers.face(one, found["embedder_id"]))
+
+    def compare(
+        self,
+        a: Upload,
+        b: Upload,
+        *,
+        pick: Pick = "one",
+        box_a: BoxXYXY | None = None,
+        box_b: BoxXYXY | None = None,
+        threshold: float | None = None,
+    ) -> Comparison:
+        """Tell whether two photos show the same person.
+
+        Args:
+            a: A photo.
+            b: Another.
+            pick: Which face of a photo: ``one`` (there must be exactly one) or ``largest``.
+            box_a: The face in this box of `a`.
+            box_b: Same of `b`.
+            threshold: Another tau than the calibrated one.
+
+        Raises:
+            FaceCountError: If a photo shows no face, or several and nothing says which.
+        """
+        form = {"pick": pick, "box_a": _box(box_a), "box_b": _box(box_b), "threshold": threshold}
+        return answers.comparison(self._post("/v1/compare", {"a": a, "b": b}, form))
+
+    def identify(self, photo: Upload, *, threshold: float | None = None) -> PhotoAnswer[Recognised]:
+        """Tell of every face who it is, the largest face first."""
+        found = self._post("/v1/identify", {"photo": photo}, {"threshold": threshold})
+        return answers.photo(found, answers.recognised)
+
+    def verify(
+        self,
+        name: str,
+        photo: Upload,
+        *,
+        pick: Pick = "one",
+        box: BoxXYXY | None = None,
+        threshold: float | None = None,
+    ) -> Verification:
+        """Tell whether a photo shows one particular person.
+
+        Raises:
+            UnknownNameError: If there is no such person.
+        """
+        form = {"name": name, "pick": pick, "box": _box(box), "threshold": threshold}
+        return answers.verification(self._post("/v1/verify", {"photo": photo}, form))
+
+    def lookalike(
+        self, photo: Upload, *, top: int = 5, pick: Pick = "one", box: BoxXYXY | None = None
+    ) -> list[Ranked]:
+        """Return the people who look most alike, nearest first."""
+        form = {"top": top, "pick": pick, "box": _box(box)}
+        found = self._post("/v1/lookalike", {"photo": photo}, form)
+        return [Ranked(**one) for one in found["people"]]
+
+    # --- people ------------------------------------------------------------------------
+
+    def people(self) -> list[Known]:
+        """Return everybody, by name."""
+        found: list[Known] = []
+        while True:
+            query = {"offset": len(found), "limit": 1_000}
+            page = self._ask("GET", "/v1/people", params=query)
+            found += [Known(**one) for one in page["people"]]
+            if len(found) >= page["count"] or not page["people"]:
+                return found
+
+    def person(self, name: str) -> Known:
+        """Return one person.
+
+        Raises:
+            UnknownNameError: If there is none of that name.
+        """
+        found = self._ask("GET", "/v1/people", params={"name": name})["people"]
+        if not found:
+            raise errors.UnknownNameError(f"nobody in the gallery is called {name!r}.")
+        return Known(**found[0])
+
+    def enroll(
+        self,
+        name: str,
+        photos: Upload | Sequence[Upload],
+        *,
+        note: str | None = None,
+        pick: Pick = "one",
+        box: BoxXYXY | None = None,
+    ) -> Enrolment:
+        """Enrol somebody from photos; a person of that name gets more photos."""
+        many = [photos] if isinstance(photos, str | bytes | os.PathLike) else list(photos)
+        form = {"name": name, "note": note, "pick": pick, "box": _box(box)}
+        return answers.enrolment(self._post("/v1/people", {"photos": many}, form))
+
+    def photos(self, name: str) -> list[KnownPhoto]:
+        """Return the enrolled photos of a person; the pictures themselves are not kept."""
+        found = self._ask("GET", f"/v1/people/{self.person(name).id}")
+        return [KnownPhoto(**one) for one in found["enrolled"]]
+
+    def remove_photo(self, name: str, photo_id: int) -> int:
+        """Remove one enrolled photo; return how many are left."""
+        where = f"/v1/people/{self.person(name).id}/photos/{photo_id}"
+        return int(self._ask("DELETE", where)["photos"])
+
+    def rename(self, name: str, new: str) -> Known:
+        """Give a person another name.
+
+        Raises:
+            NameTakenError: If somebody else has it: then merge them.
+        """
+        where = f"/v1/people/{self.person(name).id}"
+        return Known(**self._ask("PATCH", where, body={"name": new}))
+
+    def set_note(self, name: str, note: str) -> Known:
+        """Replace a person's note."""
+        where = f"/v1/people/{self.person(name).id}"
+        return Known(**self._ask("PATCH", where, body={"note": note}))
+
+    def merge(self, name: str, into: str) -> Known:
+        """Make two people one, under the second name."""
+        target = self.person(into).id
+        where = f"/v1/people/{self.person(name).id}/merge"
+        return Known(**self._ask("POST", where, body={"into": target}))
+
+    def forget(self, name: str) -> ForgottenPerson:
+        """Delete a person for good."""
+        return answers.forgotten(self._ask("DELETE", f"/v1/people/{self.person(name).id}"))
+
+    def calibrate(self, *, false_match_rate: float = 1e-3) -> Calibrated:
+        """Fit the gallery's own threshold to the enrolled photos; needs the scope admin."""
+        body = {"false_match_rate": false_match_rate}
+        return Calibrated(**self._ask("POST", "/v1/calibrate", body=body))
+
+    def reset_calibration(self) -> None:
+        """Go back to the thresholds that limner ships; needs the scope admin."""
+        self._ask("DELETE", "/v1/calibrate")
+
+    # --- jobs --------------------------------------------------------------------------
+
+    def style(
+        self,
+        content: Upload,
+        styles: Upload | Sequence[Upload] = (),
+        *,
+        method: Literal["optimise", "fast"] = "optimise",
+        **options: Any,
+    ) -> JobState:
+        """Queue a painting; follow it with `wait` or `events`, fetch it with `result`.
+
+        Args:
+            content: The photo to paint.
+            styles: One painting or several; none where ``look`` names a built-in style.
+            method: ``optimise`` takes minutes, ``fast`` a second.
+            options: ``look``, ``preset``, ``size``, ``strength``, ``colour``, ``style_scale``,
+                ``steps``, ``seed``; the service says which values are allowed.
+        """
+        many = [styles] if isinstance(styles, str | bytes | os.PathLike) else list(styles)
+        files: dict[str, Any] = {"content": content, **({"styles": many} if many else {})}
+        return JobState(**self._post("/v1/style", files, {"method": method, **options}))
+
+    def job(self, job: str | JobState) -> JobState:
+        """Tell how far a job is."""
+        return JobState(**self._ask("GET", f"/v1/jobs/{_id(job)}"))
+
+    def jobs(self) -> list[JobState]:
+        """Return the jobs of this key, the newest first."""
+        return [JobState(**one) for one in self._ask("GET", "/v1/jobs")["jobs"]]
+
+    def events(self, job: str | JobState) -> Iterator[JobState]:
+        """Yield the states of a job as they change, until it ends or the service stops."""
+        import httpx
+
+        try:
+            with self._http.stream("GET", f"/v1/jobs/{_id(job)}/events", timeout=60.0) as stream:
+                if stream.status_code != 200:
+                    stream.read()
+                    raise _error(stream)
+                for line in stream.iter_lines():
+                    if line.startswith("data: "):
+                        yield JobState(**json.loads(line[6:]))
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+
+    def wait(self, job: str | JobState) -> JobState:
+        """Wait until a job has ended, and return how.
+
+        Raises:
+            ServiceError: If it failed, was cancelled or was lost; the message says why.
+        """
+        while True:
+            for state in self.events(job):
+                if state.status == "done":
+                    return state
+                if not state.is_open:
+                    raise ServiceError(f"the job {state.status}: {state.message}.", kind="Job")
+            time.sleep(0.5)
+
+    def preview(self, job: str | JobState) -> bytes:
+        """Return the picture as it forms, a small JPEG."""
+        return self._send("GET", f"/v1/jobs/{_id(job)}/preview").content
+
+    def result(self, job: str | JobState) -> bytes:
+        """Return the finished picture, a PNG."""
+        return self._send("GET", f"/v1/jobs/{_id(job)}/result").content
+
+    def cancel(self, job: str | JobState) -> JobState:
+        """Ask a job to end."""
+        return JobState(**self._ask("POST", f"/v1/jobs/{_id(job)}/cancel"))
+
+    def delete_job(self, job: str | JobState) -> None:
+        """Cancel a job and delete everything of it."""
+        self._ask("DELETE", f"/v1/jobs/{_id(job)}")
+
+    # --- the service -------------------------------------------------------------------
+
+    def info(self) -> ServiceInfo:
+        """Return what the service holds and what its limits are."""
+        return ServiceInfo(**self._ask("GET", "/v1/info"))
+
+    def is_ready(self) -> bool:
+        """Tell whether photos can be answered now; False where nobody answers."""
+        import httpx
+
+        try:
+            return self._http.get("/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    # --- the wire ----------------------------------------------------------------------
+
+    def _post(
+        self, path: str, files: Mapping[str, Any], form: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        parts = [
+            (name, _part(one))
+            for name, given in files.items()
+            for one in (given if isinstance(given, list) else [given])
+        ]
+        filled = {name: str(v) for name, v in (form or {}).items() if v is not None}
+        found: dict[str, Any] = self._send("POST", path, files=parts, data=filled).json()
+        return found
+
+    def _ask(
+        self, method: str, path: str, *, body: Any = None, params: Mapping[str, Any] | None = None
+    ) -> Any:
+        answer = self._send(method, path, json=body, params=params)
+        return answer.json() if answer.content else None
+
+    def _send(self, method: str, path: str, **given: Any) -> httpx.Response:
+        """Send a request, again while the service says that it is busy."""
+        import httpx
+
+        until = time.monotonic() + self._patience_s
+        while True:
+            try:
+                answer = self._http.request(method, path, **given)
+            except httpx.TransportError as error:
+                raise self._unreachable(error) from error
+            if answer.is_success:
+                return answer
+            found = _error(answer)
+            wait_s = getattr(found, "retry_after_s", None)
+            if wait_s is None or time.monotonic() + wait_s > until:
+                raise found
+            time.sleep(wait_s)
+
+    def _unreachable(self, error: Exception) -> ServiceError:
+        words = str(error) or type(error).__name__
+        return ServiceError(f"{self.address} cannot be reached: {words}.", kind="Unreachable")
+
+
+def _part(upload: Upload) -> tuple[str, bytes]:
+    if isinstance(upload, bytes):
+        return "upload", upload
+    path = Path(upload)
+    try:
+        return path.name, path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {(error.strerror or '').lower()}.") from error
+
+
+def _box(box: BoxXYXY | None) -> str | None:
+    return None if box is None else ",".join(str(float(np.float64(v))) for v in box)
+
+
+def _id(job: str | JobState) -> str:
+    return job if isinstance(job, str) else job.id
+
+
+def _error(answer: httpx.Response) -> Exception:
+    """Return limner's own exception for an answer that is none of success."""
+    try:
+        words = answer.json()["error"]
+        kind, message = str(words["type"]), str(words["message"])
+    except (ValueError, KeyError, TypeError):
+        kind, message = "ServiceError", f"the service answered {answer.status_code}."
+    own = getattr(errors, kind, None)
+    if kind == "FaceCountError":
+        first = message.split(" ", 1)[0]
+        return errors.FaceCountError(message, count=int(first) if first.isdigit() else 0)
+    if isinstance(own, type) and issubclass(own, errors.InputError):
+        return own(message)
+    after = answer.headers.get("retry-after", "")
+    return ServiceError(
+        message,
+        status=answer.status_code,
+        kind=kind,
+        retry_after_s=int(after) if after.isdigit() else None,
+    )
