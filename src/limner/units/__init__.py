@@ -20,7 +20,9 @@ _HOMES = {
     "fields": "receptive",
     "gram_pairs": "search",
     "like": "search",
+    "Patch": "patches",
     "load_network": "load",
+    "patches_of": "patches",
     "network_names": "load",
     "top_patches": "top",
 }
@@ -29,6 +31,7 @@ __all__ = [
     "Field",
     "FieldTable",
     "Network",
+    "Patch",
     "TopPatches",
     "excites",
     "fields",
@@ -36,6 +39,7 @@ __all__ = [
     "like",
     "load_network",
     "network_names",
+    "patches_of",
     "top_patches",
 ]
 

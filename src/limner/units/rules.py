@@ -18,7 +18,8 @@ from limner.units import extent as ex
 from limner.units.extent import Axis, Extent
 
 _SAME = {"clone", "alias", "detach", "detach_", "_to_copy", "contiguous", "dropout",
-         "native_dropout", "hardswish", "prelu", "_prelu_kernel", "rrelu", "lift_fresh", "lift_fresh_copy", "fill_", "zero_"}  # fmt: skip
+         "native_dropout", "hardswish", "prelu", "_prelu_kernel", "rrelu", "lift_fresh",
+         "lift_fresh_copy", "fill_", "zero_"}  # fmt: skip
 _BATCH_NORM = {"native_batch_norm", "_native_batch_norm_legit", "cudnn_batch_norm",
                "_native_batch_norm_legit_no_training", "_batch_norm_no_update",
                "_batch_norm_with_update"}  # fmt: skip

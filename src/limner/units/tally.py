@@ -42,6 +42,8 @@ class LayerTally:
         value: Shape (U, K), the activations, largest first; -inf where there is none yet.
         photo: Shape (U, K), which photo; -1 where there is none.
         place: Shape (U, K, axes), row and column in the layer.
+        box: Shape (U, K, 4), what each place sees, (x0, y0, x1, y1) in pixels of the network's
+            square; may reach beyond it. Known once the pass is complete.
         mean: Shape (U,), of the first batch: the histogram's zero.
         deviation: Shape (U,), of the first batch: the histogram's unit.
         histogram: Shape (U, 48), counts of sampled places, -4 to 12 deviations.
@@ -57,6 +59,7 @@ class LayerTally:
     value: F32
     photo: I32
     place: I32
+    box: I32
     mean: F32
     deviation: F32
     histogram: NDArray[np.int64]
@@ -77,6 +80,7 @@ class LayerTally:
             value=np.full((units, count), _EMPTY, np.float32),
             photo=np.full((units, count), -1, np.int32),
             place=np.zeros((units, count, axes), np.int32),
+            box=np.zeros((units, count, 4), np.int32),
             mean=np.zeros(units, np.float32),
             deviation=np.zeros(units, np.float32),
             histogram=np.zeros((units, BINS), np.int64),
@@ -177,6 +181,7 @@ class TopPatches:
             `LayerTally.responses`.
         skipped: Why photos were left out, by path.
         layers: The layers' tallies by name.
+        facts: By layer, the row of the table of receptive fields.
         fingerprint: What tells this run from another.
         done: How many files of the list have been looked at.
         total: How many there are.
@@ -198,6 +203,7 @@ class TopPatches:
     responders: list[int] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     done: int = 0
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
     layers: dict[str, LayerTally] = field(default_factory=dict)
 
     @property
@@ -239,6 +245,17 @@ class TopPatches:
         counts = np.bincount(self.class_of, minlength=len(self.classes))
         means: NDArray[np.float64] = self.layer(layer).by_class / np.maximum(counts, 1)
         return means
+
+    def kept(self, layer: str, unit: int) -> int:
+        """Return how many places of a unit are kept: fewer than `count` where photos are few."""
+        return int((self.check_unit(layer, unit).photo[unit] >= 0).sum())
+
+    def box_in_photo(self, layer: str, unit: int, rank: int) -> BoxXYXY:
+        """Return what a unit sees in its `rank`-th photo, in that photo's pixels."""
+        tally = self.check_unit(layer, unit)
+        x0, y0, x1, y1 = (float(v) for v in tally.box[unit, rank])
+        region = self.regions_xyxy[int(tally.photo[unit, rank])]
+        return framing.to_photo((x0, y0, x1, y1), region, self.size_px)
 
     def photo_pixels(self, number: int) -> ImageArray:
         """Return the square of a photo that the network read, shape (S, S, 3), read anew."""

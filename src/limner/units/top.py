@@ -88,9 +88,22 @@ def top_patches(
     if not top.photos:
         first = next(iter(top.skipped.items()), ("", "no photo had a region"))
         raise InputError(f"none of the {len(paths)} photos could be used; {first[0]}: {first[1]}")
+    _finish(top, net)
     if state is not None:
         top.save(state)
     return top
+
+
+def _finish(top: TopPatches, net: Network) -> None:
+    """Note what each kept place sees."""
+    table = net.fields()
+    for name, tally in top.layers.items():
+        entry = table[name]
+        top.facts[name] = entry.to_json()
+        for unit, rank in np.argwhere(tally.photo >= 0):
+            place = tuple(int(p) for p in tally.place[unit, rank])
+            frame = entry.frame(place, int(unit))
+            tally.box[unit, rank] = frame if len(frame) == 4 else (0, 0, *entry.sides[::-1])
 
 
 def _paths(source: str | Path | Sequence[str | Path]) -> list[Path]:

@@ -1,0 +1,188 @@
+"""Sheets: pictures of nine units by nine patches, as the notes show a layer."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from limner.errors import InputError
+from limner.types import ImageArray
+from limner.units.patches import cut_patches, mosaic
+from limner.units.search import GramPair, similarities
+from limner.units.tally import TopPatches
+
+if TYPE_CHECKING:
+    from PIL.ImageDraw import ImageDraw
+
+PAPER, INK, FAINT = (250, 249, 246), (28, 27, 25), (122, 118, 110)
+_MARGIN, _GAP, _SEAM = 40, 28, 2
+_SIDES = ((12, 60), (48, 78), (10**9, 96))  # patches of up to so many pixels are shown so large
+
+
+def patch_side(top: TopPatches, layer: str) -> int:
+    """Return the side at which a layer's patches are shown: small fields need few pixels."""
+    size = max(top.facts[layer]["size"], default=1)
+    return next(side for most, side in _SIDES if size <= most)
+
+
+def choose_units(top: TopPatches, layer: str, count: int = 9) -> list[int]:
+    """Return units that are strong and unlike each other.
+
+    The first is the unit whose patches stand out most from its usual activations; each
+    further one stands out and answers the photos in another way than those before it.
+    """
+    tally = top.layer(layer)
+    kept = np.where(tally.photo >= 0, tally.value, np.nan)
+    with np.errstate(all="ignore"):
+        typical = np.nanmean(kept, axis=1)
+    strength = (typical - tally.mean) / np.maximum(tally.deviation, 1e-6)
+    strength = np.where(tally.dead | ~np.isfinite(strength), -np.inf, strength)
+    order = [int(u) for u in np.argsort(-strength, kind="stable") if np.isfinite(strength[u])]
+    if len(top.responders) < 5:
+        return sorted(order[:count])
+    alike = similarities(top, layer)
+    chosen: list[int] = []
+    for limit in (0.4, 0.6, 0.8, 1.1):
+        for unit in order:
+            if (
+                len(chosen) < count
+                and unit not in chosen
+                and (not chosen or alike[unit, chosen].max() < limit)
+            ):
+                chosen.append(unit)
+    return sorted(chosen)
+
+
+def draw_sheet(
+    top: TopPatches, layer: str, units: Sequence[int] | None = None, *, columns: int = 3
+) -> ImageArray:
+    """Draw the nine patches of some units, block by block.
+
+    Args:
+        top: A complete pass.
+        layer: Name of a layer.
+        units: Which units; None for nine that are strong and unlike each other.
+        columns: Blocks a row.
+
+    Returns:
+        A picture, uint8 RGB.
+
+    Raises:
+        UnknownNameError: If there is no such layer.
+        InputError: If there is no such unit, or no unit of the layer was ever active.
+    """
+    from PIL import Image, ImageDraw
+
+    chosen = choose_units(top, layer) if units is None else list(units)
+    for unit in chosen:
+        top.check_unit(layer, unit)
+    if not chosen:
+        raise InputError(f"no unit of {layer} was active in any photo: there is nothing to show.")
+    side = patch_side(top, layer)
+    across = min(3, top.count)
+    blocks = [
+        mosaic(tiles, across, gap=_SEAM, grey=226)
+        for tiles in cut_patches(top, layer, chosen, side=side)
+    ]
+    height, width = blocks[0].shape[:2]
+    columns = min(columns, len(blocks))
+    rows = -(-len(blocks) // columns)
+    caption = 30
+    head = 92
+    canvas = Image.new(
+        "RGB",
+        (
+            max(2 * _MARGIN + columns * (width + _GAP) - _GAP, 560),
+            _MARGIN + head + rows * (height + caption + _GAP) - _GAP + _MARGIN,
+        ),
+        PAPER,
+    )
+    pen = ImageDraw.Draw(canvas)
+    _title(pen, layer, _facts(top, layer))
+    tally = top.layer(layer)
+    for i, (unit, block) in enumerate(zip(chosen, blocks, strict=True)):
+        x = _MARGIN + (i % columns) * (width + _GAP)
+        y = _MARGIN + head + (i // columns) * (height + caption + _GAP)
+        pen.text((x, y), f"unit {unit}", font=font(15, bold=True), fill=INK)
+        pen.text(
+            (x + width, y + 2),
+            f"{tally.value[unit, 0]:.4g}",
+            font=font(13),
+            fill=FAINT,
+            anchor="ra",
+        )
+        canvas.paste(Image.fromarray(block), (x, y + caption - 6))
+    return np.asarray(canvas)
+
+
+def _title(pen: ImageDraw, title: str, line: str) -> None:
+    pen.text((_MARGIN, _MARGIN - 8), title, font=font(30, bold=True), fill=INK)
+    pen.text((_MARGIN, _MARGIN + 36), line, font=font(14), fill=FAINT)
+
+
+def _facts(top: TopPatches, layer: str) -> str:
+    size = " × ".join(map(str, dict.fromkeys(top.facts[layer]["size"]))) or "all"
+    return f"{top.network}  ·  {top.layer(layer).units} units see {size} px  ·  {len(top.photos)} photos"
+
+
+def draw_gram(
+    painting: ImageArray, pairs: Sequence[GramPair], top: TopPatches, *, side: int = 72
+) -> ImageArray:
+    """Draw pairs of channels: where the painting has both, and the patches of each.
+
+    Args:
+        painting: Shape (H, W, 3), uint8 RGB.
+        pairs: Of one layer.
+        top: A complete pass in which the layer took part.
+        side: Of a patch, pixels.
+
+    Raises:
+        InputError: If there is no pair.
+    """
+    from PIL import Image, ImageDraw
+
+    from limner.units.photos import cut
+
+    if not pairs:
+        raise InputError("no two channels of this layer are active together in the painting.")
+    layer = pairs[0].layer
+    block = 3 * side + 2 * _SEAM
+    wide = 2 * _MARGIN + 3 * block + 2 * 64
+    row = block + 46
+    canvas = Image.new("RGB", (wide, _MARGIN + 86 + row * len(pairs) + _MARGIN // 2), PAPER)
+    pen = ImageDraw.Draw(canvas)
+    _title(pen, f"{layer}: what goes together", "In the painting  =  one channel  ×  another")
+    for i, pair in enumerate(pairs):
+        y = _MARGIN + 86 + i * row
+        x0, y0, x1, y1 = pair.box_xyxy
+        grow = (x1 - x0) * 0.5
+        box = (x0 - grow, y0 - grow, x1 + grow, y1 + grow)
+        spot = cut(painting, box, block, block)
+        canvas.paste(Image.fromarray(spot), (_MARGIN, y))
+        quarter = block // 4
+        frame = (_MARGIN + quarter, y + quarter, _MARGIN + block - quarter, y + block - quarter)
+        pen.rectangle(frame, outline=(255, 255, 255), width=2)
+        for k, unit in enumerate(pair.units):
+            x = _MARGIN + (k + 1) * (block + 64)
+            tiles = cut_patches(top, layer, [unit], side=side)[0][:9]
+            canvas.paste(Image.fromarray(mosaic(tiles, 3, gap=_SEAM, grey=226)), (x, y))
+            sign = "=" if k == 0 else "×"
+            pen.text((x - 32, y + block // 2), sign, font=font(26), fill=FAINT, anchor="mm")
+            pen.text((x, y + block + 6), f"unit {unit}", font=font(13, bold=True), fill=INK)
+        times = pair.gram / pair.usual if pair.usual > 0 else 0.0
+        pen.text((_MARGIN, y + block + 6), f"{times:.2g} × usual", font=font(13), fill=FAINT)
+    return np.asarray(canvas)
+
+
+def font(size: int, *, bold: bool = False) -> Any:
+    """Return DejaVu Sans, which matplotlib ships, without importing matplotlib."""
+    from PIL import ImageFont
+
+    found = importlib.util.find_spec("matplotlib")
+    root = Path(found.origin).parent if found and found.origin else Path()
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(str(root / "mpl-data" / "fonts" / "ttf" / name), size)
