@@ -45,7 +45,7 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
 """Exception -> status; a `ServiceError` brings its own."""
 
 _OURS = (MissingExtraError, WeightsError, GalleryError)
-_PATH = re.compile(r"(?<![\w/.:])(?:[A-Za-z]:\\|~?/)[^\s'\",;:()]*")
+_PATH = re.compile(r"(?<![\w/.:])(?:[A-Za-z]:\\|~?/)[^\s'\",;:()]*(?<!\.)")
 _BYTES = re.compile(r"<[\d,]+ bytes>")
 
 
