@@ -12,14 +12,17 @@ import numpy as np
 from limner.errors import InputError
 from limner.types import ImageArray
 from limner.units.patches import cut_patches, mosaic
-from limner.units.search import GramPair, similarities
+from limner.units.search import GramPair, check_same, similarities
 from limner.units.tally import TopPatches
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
 
+    from limner.units.network import Network
+
 PAPER, INK, FAINT = (250, 249, 246), (28, 27, 25), (122, 118, 110)
 _MARGIN, _GAP, _SEAM = 40, 28, 2
+TIMES = "\N{MULTIPLICATION SIGN}"
 _SIDES = ((12, 60), (48, 78), (10**9, 96))  # patches of up to so many pixels are shown so large
 
 
@@ -84,10 +87,8 @@ def draw_sheet(
         raise InputError(f"no unit of {layer} was active in any photo: there is nothing to show.")
     side = patch_side(top, layer)
     across = min(3, top.count)
-    blocks = [
-        mosaic(tiles, across, gap=_SEAM, grey=226)
-        for tiles in cut_patches(top, layer, chosen, side=side)
-    ]
+    cuts = cut_patches(top, layer, chosen, side=side)
+    blocks = [mosaic(tiles, across, gap=_SEAM, grey=226) for tiles in cuts]
     height, width = blocks[0].shape[:2]
     columns = min(columns, len(blocks))
     rows = -(-len(blocks) // columns)
@@ -125,8 +126,9 @@ def _title(pen: ImageDraw, title: str, line: str) -> None:
 
 
 def _facts(top: TopPatches, layer: str) -> str:
-    size = " × ".join(map(str, dict.fromkeys(top.facts[layer]["size"]))) or "all"
-    return f"{top.network}  ·  {top.layer(layer).units} units see {size} px  ·  {len(top.photos)} photos"
+    size = f" {TIMES} ".join(map(str, dict.fromkeys(top.facts[layer]["size"]))) or "all"
+    units = f"{top.layer(layer).units} units see {size} px"
+    return f"{top.network}  ·  {units}  ·  {len(top.photos)} photos"
 
 
 def draw_gram(
@@ -155,7 +157,9 @@ def draw_gram(
     row = block + 46
     canvas = Image.new("RGB", (wide, _MARGIN + 86 + row * len(pairs) + _MARGIN // 2), PAPER)
     pen = ImageDraw.Draw(canvas)
-    _title(pen, f"{layer}: what goes together", "In the painting  =  one channel  ×  another")
+    _title(
+        pen, f"{layer}: what goes together", f"In the painting  =  one channel  {TIMES}  another"
+    )
     for i, pair in enumerate(pairs):
         y = _MARGIN + 86 + i * row
         x0, y0, x1, y1 = pair.box_xyxy
@@ -170,12 +174,47 @@ def draw_gram(
             x = _MARGIN + (k + 1) * (block + 64)
             tiles = cut_patches(top, layer, [unit], side=side)[0][:9]
             canvas.paste(Image.fromarray(mosaic(tiles, 3, gap=_SEAM, grey=226)), (x, y))
-            sign = "=" if k == 0 else "×"
+            sign = "=" if k == 0 else TIMES
             pen.text((x - 32, y + block // 2), sign, font=font(26), fill=FAINT, anchor="mm")
             pen.text((x, y + block + 6), f"unit {unit}", font=font(13, bold=True), fill=INK)
         times = pair.gram / pair.usual if pair.usual > 0 else 0.0
-        pen.text((_MARGIN, y + block + 6), f"{times:.2g} × usual", font=font(13), fill=FAINT)
+        pen.text((_MARGIN, y + block + 6), f"{times:.2g} {TIMES} usual", font=font(13), fill=FAINT)
     return np.asarray(canvas)
+
+
+def draw_why(top: TopPatches, net: Network, layer: str, unit: int, *, side: int = 96) -> ImageArray:
+    """Draw a unit's patches with what in them excites it.
+
+    Returns:
+        Four rows: the patches, guided backpropagation, the deconvnet, the gradient; methods
+        that the network's layers do not allow are left out.
+
+    Raises:
+        EmbedderMismatch: If another network made `top`.
+        InputError: If there is no such unit.
+    """
+    from limner.units.explain import draw_signal, explain
+    from limner.units.photos import cut
+
+    check_same(net, top)
+    tally = top.check_unit(layer, unit)
+    kept = top.kept(layer, unit)
+    pixels = [top.photo_pixels(int(p)) for p in tally.photo[unit, :kept]]
+    places = [tuple(int(v) for v in place) for place in tally.place[unit, :kept]]
+    boxes = [tuple(float(v) for v in box) for box in tally.box[unit, :kept]]
+    rows = [[cut(p, b, side, side) for p, b in zip(pixels, boxes, strict=True)]]  # type: ignore[arg-type]
+    for method in ("guided", "deconvnet", "gradient"):
+        try:
+            signals, _ = explain(net, pixels, layer, unit, places, method=method)  # type: ignore[arg-type]
+        except InputError:
+            if method == "gradient":
+                raise
+            continue
+        row = []
+        for signal, box in zip(signals, boxes, strict=True):
+            row.append(cut(draw_signal(signal), box, side, side))  # type: ignore[arg-type]
+        rows.append(row)
+    return mosaic(np.stack([tile for row in rows for tile in row]), kept)
 
 
 def font(size: int, *, bold: bool = False) -> Any:
