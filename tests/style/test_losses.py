@@ -70,7 +70,7 @@ def test_a_style_of_another_size_counts_as_if_it_had_the_pictures(kind):
     )
 
 
-@pytest.mark.parametrize("kind", ["chw", "paper", "half", "target", "wasserstein"])
+@pytest.mark.parametrize("kind", ["chw", "paper", "half", "target", "covariance", "wasserstein"])
 def test_gradients(kind):
     target = statistics(features(2))
     start = features(1).requires_grad_(True)

@@ -53,7 +53,7 @@ class LookOptions:
         float | None, _look("--smoothness", help="Weight of the total variation.")
     ] = None
     style_cost: Annotated[
-        Literal["chw", "paper", "half", "target", "wasserstein"] | None,
+        Literal["chw", "paper", "half", "target", "covariance", "wasserstein"] | None,
         _look("--style-cost", help="How style is compared."),
     ] = None
     colour: Annotated[

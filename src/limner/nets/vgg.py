@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -92,6 +92,37 @@ def parameter_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+class _Rectified(torch.autograd.Function):
+    """Convolution and ReLU in one step, for frozen weights with stride 1.
+
+    Forward, the ReLU writes over the convolution's fresh result, which nobody else reads. Back,
+    the slope is convolved with the turned kernel, which is what oneDNN does quickest.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, turned: Tensor, padding: int
+    ) -> Tensor:
+        y = functional.conv2d(x, weight, bias, padding=padding).relu_()
+        ctx.save_for_backward(y, turned)
+        ctx.padding = padding
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None, None, None]:
+        y, turned = ctx.saved_tensors
+        slope = torch.ops.aten.threshold_backward(slope, y, 0)
+        padding = turned.shape[-1] - 1 - ctx.padding
+        back = functional.conv2d(slope, turned.to(slope.dtype), padding=padding)
+        return back, None, None, None, None
+
+
+def _turned(weight: Tensor) -> Tensor:
+    """Return the kernel that sends a convolution's slope back."""
+    turned = weight.detach().flip(2, 3).transpose(0, 1)
+    return turned.contiguous(memory_format=torch.channels_last)
+
+
 class FeatureTrunk(nn.Module):
     """The convolutions of a classifier, read at named layers.
 
@@ -129,6 +160,7 @@ class FeatureTrunk(nn.Module):
         self.pooling: Pooling = pooling
         self.border: Border = border
         self.convolutions = nn.ModuleDict()
+        self._turned: dict[str, Tensor] = {}  # kernels for the way back, made when needed
         width = 3
         for layer in self.layers:
             if layer.kind == "conv":
@@ -139,6 +171,7 @@ class FeatureTrunk(nn.Module):
 
     def load(self, parameters: dict[str, Tensor]) -> None:
         """Take weights and biases by the names of `parameter_shapes`; deeper ones are ignored."""
+        self._turned.clear()
         for name, convolution in self.convolutions.items():
             with torch.no_grad():
                 convolution.weight.copy_(parameters[f"{name}.weight"])  # type: ignore[operator]
@@ -166,6 +199,7 @@ class FeatureTrunk(nn.Module):
                 f"{self.layers[-1].name}."
             )
         found: dict[str, Tensor] = {}
+        done = ""  # the ReLU that came with its convolution
         for i, layer in enumerate(self.layers):
             if len(found) == len(wanted):
                 break
@@ -174,12 +208,23 @@ class FeatureTrunk(nn.Module):
                     f"The picture is too small: at {layer.name} only {x.shape[-1]} x "
                     f"{x.shape[-2]} positions are left, {layer.kernel} x {layer.kernel} are read."
                 )
-            x = self._run_layer(layer, x, first=i == 0)
+            if layer.name != done:
+                both = self._with_relu(i, wanted)
+                x = self._run_layer(layer, x, first=i == 0, rectified=both)
+                done = self.layers[i + 1].name if both else ""
             if layer.name in wanted:
                 found[layer.name] = x
         return found
 
-    def _run_layer(self, layer: Layer, x: Tensor, *, first: bool) -> Tensor:
+    def _with_relu(self, index: int, wanted: set[str]) -> bool:
+        """Whether a layer is a convolution that can be computed together with its ReLU."""
+        layer, after = self.layers[index], self.layers[index + 1 : index + 2]
+        if layer.kind != "conv" or layer.stride != 1 or layer.name in wanted or not after:
+            return False
+        weight = self.convolutions[layer.name].weight
+        return after[0].kind == "relu" and not weight.requires_grad
+
+    def _run_layer(self, layer: Layer, x: Tensor, *, first: bool, rectified: bool) -> Tensor:
         if layer.kind == "relu":
             return functional.relu(x)
         if layer.kind == "pool":
@@ -187,13 +232,15 @@ class FeatureTrunk(nn.Module):
                 return functional.avg_pool2d(x, layer.kernel, layer.stride) * 2
             return functional.max_pool2d(x, layer.kernel, layer.stride)
         convolution = self.convolutions[layer.name]
+        padding = layer.padding
         if first and self.border == "replicate":
-            padded = functional.pad(x, (layer.padding,) * 4, mode="replicate")
-            return functional.conv2d(
-                padded,
-                convolution.weight,  # type: ignore[arg-type]
-                convolution.bias,  # type: ignore[arg-type]
-                stride=layer.stride,
-            )
-        y: Tensor = convolution(x)
-        return y
+            x = functional.pad(x, (padding,) * 4, mode="replicate")
+            padding = 0
+        weight, bias = convolution.weight, convolution.bias
+        if rectified:
+            if layer.name not in self._turned:
+                self._turned[layer.name] = _turned(weight)
+            kernel = self._turned[layer.name]
+            together: Tensor = _Rectified.apply(x, weight, bias, kernel, padding)
+            return together
+        return functional.conv2d(x, weight, bias, stride=layer.stride, padding=padding)  # type: ignore[arg-type]

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from limner.images.sources import Source
     from limner.style.encoder import Encoder
     from limner.style.masks import Masks
-    from limner.style.objective import Goal, Objective, Terms
+    from limner.style.objective import Goal, Terms
+    from limner.style.octaves import Costing
     from limner.style.optimise import Optimiser
-    from limner.style.tiling import TiledObjective
 
 UNTILED_PIXELS = 1_500_000  # larger pictures are computed in tiles
 TILE_PX = 512
@@ -120,24 +120,37 @@ class Level:
             return resize(self.run_.start.to(content.device), self.size)
         return content
 
-    def _objective(self) -> Objective | TiledObjective:
-        from limner.style.objective import Objective, style_targets
+    def _objective(self) -> Costing:
+        from limner.style.octaves import OctaveObjective, goals_by_octave
         from limner.style.pyramid import fit, resize
-        from limner.style.regions import Areas
-        from limner.style.tiling import TiledObjective, tiled_style_targets
 
         run, options = self.run_, self.run_.options
         wanted = options.size * self._share * options.style_scale
         styles = [resize(s, fit(size_of(s), size=wanted, side=options.side)) for s in run.styles]
-        apart = run.masks is not None
-        areas = Areas(run.masks, run.encoder, self.size) if run.masks is not None else None
-        asked = (run.encoder, styles, run.weights, run.goal)
-        if self.size[0] * self.size[1] <= UNTILED_PIXELS and not options.tile:
+        if list(goals_by_octave(run.goal)) == [1]:
+            return self._octave(1, run.goal, styles)
+        return OctaveObjective(run.goal, lambda octave, goal: self._octave(octave, goal, styles))
+
+    def _octave(self, octave: int, goal: Goal, styles: list[Tensor]) -> Costing:
+        """Return what is asked of the picture at 1/octave of its size."""
+        from limner.style.objective import Objective, style_targets
+        from limner.style.octaves import shrink
+        from limner.style.regions import Areas
+        from limner.style.tiling import TiledObjective, tiled_style_targets
+
+        run, options = self.run_, self.run_.options
+        names = [layer.name for layer in run.encoder.trunk.layers]
+        encoder = run.encoder.cut(max(goal.taps, key=names.index))
+        content = shrink(self._content, octave)
+        size, apart = size_of(content), run.masks is not None
+        areas = Areas(run.masks, encoder, size) if run.masks is not None else None
+        asked = (encoder, [shrink(s, octave) for s in styles], run.weights, goal)
+        if size[0] * size[1] <= UNTILED_PIXELS and not options.tile:
             targets = style_targets(*asked, apart=apart)
-            return Objective(run.encoder, self._content, targets, run.goal, areas)
+            return Objective(encoder, content, targets, goal, areas)
         tile = options.tile or TILE_PX
         targets = tiled_style_targets(*asked, tile=tile, apart=apart)
-        return TiledObjective(run.encoder, self._content, targets, run.goal, tile=tile, areas=areas)
+        return TiledObjective(encoder, content, targets, goal, tile=tile, areas=areas)
 
     def run(
         self,
@@ -231,7 +244,7 @@ def _optimiser(options: StyleOptions, start: Tensor) -> Optimiser:
         return Adam(start, rate=options.rate)
     if options.optimiser == "notes_lbfgs":
         return NotesLbfgs(start, history=history, rate=options.rate)
-    return Lbfgs(start, history=history, line_search=options.line_search)
+    return Lbfgs(start, history=history, line_search=options.line_search, brush=options.brush)
 
 
 def size_of(image: Tensor) -> tuple[int, int]:

@@ -10,7 +10,7 @@ Source: Gatys, Ecker and Bethge, CVPR 2016, equations 1-7; the notes' three norm
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ContentCost = Literal["mean", "half_sum", "target"]
-StyleCost = Literal["chw", "paper", "half", "target", "wasserstein"]
+StyleCost = Literal["chw", "paper", "half", "target", "covariance", "wasserstein"]
 
 _TINY = 1e-12
 
@@ -78,8 +78,23 @@ def statistics(features: Tensor) -> Statistics:
         features: Shape (C, H, W) or (1, C, H, W).
     """
     flat = _flat(features)
-    positions = flat.shape[0]
-    return Statistics(flat.mean(dim=0), flat.T @ flat / positions, positions)
+    mean, moments = _Moments.apply(flat)
+    return Statistics(mean, moments, flat.shape[0])
+
+
+class _Moments(torch.autograd.Function):
+    """Mean and second moments of rows; the slope of both in one matrix product."""
+
+    @staticmethod
+    def forward(ctx: Any, flat: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(flat)
+        return flat.mean(dim=0), flat.T @ flat / flat.shape[0]
+
+    @staticmethod
+    def backward(ctx: Any, of_mean: Tensor, of_moments: Tensor) -> Tensor:
+        (flat,) = ctx.saved_tensors
+        count = flat.shape[0]
+        return torch.addmm(of_mean / count, flat, (of_moments + of_moments.T) / count)
 
 
 def blend(parts: Sequence[Statistics], weights: Sequence[float]) -> Statistics:
@@ -144,6 +159,9 @@ def style_cost(found: Statistics, target: Statistics, *, kind: StyleCost = "targ
     - `half`: sum (G - G_s)^2 / (2 n c);
     - `target`: mean (M - M_s)^2 over the mean of M_s^2: 1 where the style is absent, whatever
       the layer, the encoder or the size;
+    - `covariance`: mean (C - C_s)^2 over the mean of C_s^2, plus mean (mu - mu_s)^2 over the
+      mean variance, C = M - mu mu^T. A Gram matrix is mostly the products of means, which say
+      little of how a brush moved; taken apart from them, the covariance says it;
     - `wasserstein`: squared 2-Wasserstein distance of the Gaussians with these means and
       covariances, over the style's mean square.
 
@@ -157,6 +175,11 @@ def style_cost(found: Statistics, target: Statistics, *, kind: StyleCost = "targ
         raise UnknownNameError(f"style cost must be one of {get_args(StyleCost)}, got {kind!r}.")
     if kind == "wasserstein":
         return wasserstein2(found, target) / target.moments.trace().clamp_min(_TINY)
+    if kind == "covariance":
+        here, there = _centred(found), _centred(target)
+        spread = (here - there).square().mean() / there.square().mean().clamp_min(_TINY)
+        variance = there.diagonal().mean().clamp_min(_TINY)
+        return spread + (found.mean - target.mean).square().mean() / variance
     squares = (found.moments - target.moments).square()
     channels, positions = found.moments.shape[0], found.positions
     if kind == "chw":
@@ -166,6 +189,10 @@ def style_cost(found: Statistics, target: Statistics, *, kind: StyleCost = "targ
     if kind == "half":
         return squares.sum() * (positions / (2 * channels))
     return squares.mean() / target.moments.square().mean().clamp_min(_TINY)
+
+
+def _centred(known: Statistics) -> Tensor:
+    return known.moments - known.mean[:, None] * known.mean[None, :]
 
 
 def wasserstein2(found: Statistics, target: Statistics, *, steps: int = 12) -> Tensor:

@@ -137,7 +137,12 @@ def style_sum(
         tap: layer_cost(found[tap], targets[tap], kind=goal.style_kind)
         for tap, _ in goal.style_layers
     }
-    return torch.stack([parts[tap] * weight for tap, weight in goal.style_layers]).sum(), parts
+    return added([parts[tap] * weight for tap, weight in goal.style_layers]), parts
+
+
+def added(costs: Sequence[Tensor]) -> Tensor:
+    """Return the sum of the costs; of none, nought."""
+    return torch.stack(list(costs)).sum() if costs else torch.zeros(())
 
 
 class Objective:
@@ -182,7 +187,7 @@ class Objective:
         }
         found = {tap: self._statistics(tap, values[tap]) for tap, _ in goal.style_layers}
         style, styles = style_sum(found, self.styles, goal)
-        content = torch.stack([contents[tap] * w for tap, w in goal.content_layers]).sum()
+        content = added([contents[tap] * w for tap, w in goal.content_layers])
         variation = total_variation(image)
         total = goal.alpha * content + goal.beta * style + goal.smoothness * variation
         (gradient,) = torch.autograd.grad(total, image)

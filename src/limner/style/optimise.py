@@ -8,10 +8,12 @@ and `restore` carry everything that the next calls depend on.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from limner.errors import InputError
 
@@ -44,8 +46,9 @@ class Optimiser(Protocol):
 class _History:
     """Pairs (s, y) of the last steps and the product with the inverse Hessian they imply."""
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, first: Callable[[Tensor], Tensor] | None = None) -> None:
         self.length = length
+        self.first = first  # the inverse Hessian that is supposed before any pair is known
         self.steps: list[Tensor] = []
         self.changes: list[Tensor] = []
         self.rho: list[Tensor] = []
@@ -60,7 +63,8 @@ class _History:
         self.steps.append(step)
         self.changes.append(change)
         self.rho.append(1.0 / product)
-        self.scale = product / change.dot(change)
+        seen = change if self.first is None else self.first(change)
+        self.scale = product / change.dot(seen)
 
     def direction(self, gradient: Tensor) -> Tensor:
         """Return - H g by the two-loop recursion (Nocedal, 1980)."""
@@ -70,7 +74,7 @@ class _History:
         for i in range(count - 1, -1, -1):
             along[i] = self.steps[i].dot(q) * self.rho[i]
             q.add_(self.changes[i], alpha=-float(along[i]))
-        r = torch.mul(q, self.scale)
+        r = torch.mul(q if self.first is None else self.first(q), self.scale)
         for i in range(count):
             back = self.changes[i].dot(r) * self.rho[i]
             r.add_(self.steps[i], alpha=float(along[i] - back))
@@ -91,6 +95,14 @@ class _History:
             self.scale = tensors["scale"]
             self.steps = [tensors[f"step.{i}"] for i in range(len(self.rho))]
             self.changes = [tensors[f"change.{i}"] for i in range(len(self.rho))]
+
+
+def gaussian(deviation: float, like: Tensor) -> Tensor:
+    """Return the weights of a Gaussian over pixels, which sum to 1, in the dtype of `like`."""
+    reach = max(1, math.ceil(3 * deviation))
+    places = torch.arange(-reach, reach + 1, dtype=like.dtype, device=like.device)
+    weights = torch.exp(-0.5 * (places / deviation).square())
+    return weights / weights.sum()
 
 
 class NotesLbfgs:
@@ -195,6 +207,8 @@ class Lbfgs:
         history: Pairs that are kept.
         line_search: `backtracking`, or `none`: every step is taken.
         reach: Root mean square of the first step, in the picture's units.
+        brush: Deviation in pixels of the Gaussian that is supposed for the inverse Hessian:
+            every step is so smooth, and nothing finer is painted. 0: the identity.
     """
 
     _HALVINGS = 5
@@ -206,12 +220,14 @@ class Lbfgs:
         history: int = 20,
         line_search: LineSearch = "backtracking",
         reach: float = 0.02,
+        brush: float = 0.0,
     ) -> None:
         self.point = start.detach().clone().contiguous().clamp_(0, 1)
         self.remark = ""
         self.line_search = line_search
         self.reach = reach
-        self._history = _History(history)
+        self._brush = gaussian(brush, self.point) if brush else None
+        self._history = _History(history, self._blurred if brush else None)
         self._base: Tensor | None = None  # the picture the current step starts from
         self._gradient: Tensor | None = None  # its gradient
         self._direction: Tensor | None = None
@@ -255,11 +271,22 @@ class Lbfgs:
         self._move()
 
     def _downhill(self, free: Tensor) -> Tensor:
+        free = self._blurred(free)
         size = float(free.square().mean().sqrt())
         if size == 0:
             self.remark = "the gradient vanished"
             return free.neg()
         return free * (-self.reach / size)
+
+    def _blurred(self, flat: Tensor) -> Tensor:
+        """Return a picture's values blurred by the brush; the map is symmetric and positive."""
+        if self._brush is None:
+            return flat
+        picture, size = flat.view_as(self.point), self._brush.numel()
+        column = self._brush.view(1, 1, -1, 1).expand(3, 1, -1, 1)
+        row = self._brush.view(1, 1, 1, -1).expand(3, 1, 1, -1)
+        picture = functional.conv2d(picture, column, padding=(size // 2, 0), groups=3)
+        return functional.conv2d(picture, row, padding=(0, size // 2), groups=3).reshape(-1)
 
     def _go_back(self) -> None:
         assert self._gradient is not None

@@ -13,12 +13,14 @@ from limner.style.taps import WeightedTaps, check_weighted
 Side = Literal["longer", "shorter"]
 Start = Literal["content", "noise", "fast", "picture"]
 Precision = Literal["auto", "fp32", "bf16"]
+Underpainting = Literal["content", "style"]
+StyleKind = Literal["chw", "paper", "half", "target", "covariance", "wasserstein"]
 
 _WORDS: dict[str, tuple[str, ...]] = {
     "encoder": ("auto", "vgg19", "vgg16", "alexnet", "vgg16_hed"),
     "side": get_args(Side),
     "content_kind": ("mean", "half_sum", "target"),
-    "style_kind": ("chw", "paper", "half", "target", "wasserstein"),
+    "style_kind": get_args(StyleKind),
     "start": get_args(Start),
     "optimiser": ("lbfgs", "notes_lbfgs", "adam"),
     "line_search": ("backtracking", "none"),
@@ -26,6 +28,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "border": ("zero", "replicate"),
     "precision": get_args(Precision),
     "colour": get_args(Colour),
+    "underpainting": get_args(Underpainting),
 }
 _RANGES: dict[str, tuple[float, float]] = {
     "size": (32, 16384),
@@ -38,6 +41,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**63 - 1),
     "history": (1, 1000),
     "rate": (1e-6, 10),
+    "brush": (0, 16),
     "tile": (0, 16384),
     "report_every": (0, 1_000_000),
 }
@@ -65,6 +69,9 @@ class StyleOptions:
         style_scale: Size of the brush strokes: of the style picture relative to the content.
         colour: `style`; `content` keeps the content's colours under the painted luminance;
             `moments` and `histogram` give the style the content's colours beforehand.
+        underpainting: The first coat: whose colours the content has when painting begins, as
+            start and for the content cost. `style`: it gets the mean and covariance of the
+            style's colours, so that the two costs do not pull at the colours of a flat sky.
         start: `content`, `noise`, `fast` (the feed-forward network's picture) or `picture` (one
             that is given).
         noise: Share of noise in the start `noise`.
@@ -72,6 +79,8 @@ class StyleOptions:
         optimiser: `lbfgs`, `notes_lbfgs` (torch's, as in the notes) or `adam`.
         history: Pairs that L-BFGS keeps; fewer where memory would not hold them.
         line_search: Of `lbfgs`.
+        brush: Of `lbfgs`: its steps are blurred so many pixels wide, so that it paints no grain;
+            0 leaves every pixel free.
         rate: Step of Adam and of `notes_lbfgs`.
         pooling: Of the encoder, `max` or `average`.
         border: Of the encoder's first convolution, `zero` or `replicate`.
@@ -84,29 +93,35 @@ class StyleOptions:
     encoder: str = "auto"
     size: int = 512
     side: Side = "longer"
-    levels: tuple[tuple[float, int], ...] = ((0.25, 90), (0.5, 45), (1.0, 18))
-    content_layers: WeightedTaps = (("relu4_2", 1.0),)
+    levels: tuple[tuple[float, int], ...] = ((0.25, 50), (0.5, 35), (1.0, 15))
+    content_layers: WeightedTaps = (("relu3_1", 1.0),)
     style_layers: WeightedTaps = (
-        ("relu1_1", 0.2),  # a fifth each, as in the paper
+        ("relu1_1", 0.2),
         ("relu2_1", 0.2),
         ("relu3_1", 0.2),
-        ("relu4_1", 0.2),
-        ("relu5_1", 0.2),
+        ("relu2_1/2", 0.2),
+        ("relu3_1/2", 0.2),
+        ("relu4_1/2", 0.1),
+        ("relu2_1/4", 0.2),
+        ("relu3_1/4", 0.2),
+        ("relu4_1/4", 0.1),
     )
-    alpha: float = 0.4
-    beta: float = 3.0
-    smoothness: float = 30.0
+    alpha: float = 0.6
+    beta: float = 1.0
+    smoothness: float = 20.0
     content_kind: Literal["mean", "half_sum", "target"] = "target"
-    style_kind: Literal["chw", "paper", "half", "target", "wasserstein"] = "target"
+    style_kind: StyleKind = "covariance"
     strength: float = 0.5
     style_scale: float = 1.0
     colour: Colour = "style"
+    underpainting: Underpainting = "style"
     start: Start = "content"
     noise: float = 0.6
     seed: int = 0
     optimiser: Literal["lbfgs", "notes_lbfgs", "adam"] = "lbfgs"
     history: int = 30
     line_search: Literal["backtracking", "none"] = "backtracking"
+    brush: float = 0.8
     rate: float = 0.02
     pooling: Literal["max", "average"] = "average"
     border: Literal["zero", "replicate"] = "replicate"
@@ -222,10 +237,12 @@ PRESETS: dict[str, StyleOptions] = {
         smoothness=0.0,
         content_kind="mean",
         style_kind="chw",
+        underpainting="content",
         start="noise",
         noise=0.6,
         optimiser="notes_lbfgs",
         history=100,
+        brush=0.0,
         rate=1.0,
         pooling="max",
         border="zero",

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from limner.style.objective import Goal
 
 
+_MATCHED = ("moments", "histogram")  # the style has the content's colours already
+
+
 @dataclass(frozen=True, eq=False)
 class StyleResult:
     """A painted picture and how it came about.
@@ -168,7 +171,7 @@ class _Run:
         from limner.style.pyramid import check_size, fit
 
         self.options = options
-        self.content = tensor_of(content)
+        self.photo = self.content = tensor_of(content)
         self.masks = masks
         if masks is not None:
             masks.check(*size_of(self.content))
@@ -182,6 +185,7 @@ class _Run:
             )
         if not all(0 < w < float("inf") for w in self.weights):
             raise InputError(f"Style weights must be positive, got {self.weights}.")
+        self.content = self._underpainted()
         self.inputs = [known_input(s) for s in (content, *styles)]
         if start is not None:
             self.inputs.append(known_input(start))
@@ -198,12 +202,26 @@ class _Run:
     def _recoloured(self, style: Tensor, index: int) -> Tensor:
         from limner.style.colour import recolour_style
 
-        if self.options.colour not in ("moments", "histogram"):
+        if self.options.colour not in _MATCHED:
             return style
         wanted = as_pixels(self.content)
         if self.masks is not None:  # the colours of its own region
             wanted = self.masks.cut(wanted, index)
         return tensor_of(recolour_style(as_pixels(style), wanted, self.options.colour))
+
+    def _underpainted(self) -> Tensor:
+        """Return the content in the styles' colours: their mix, or each in its own region."""
+        from limner.style.colour import match_moments
+
+        if self.options.underpainting == "content" or self.options.colour in _MATCHED:
+            return self.content
+        pixels = as_pixels(self.content)
+        coats = [match_moments(pixels, as_pixels(style)) for style in self.styles]
+        if self.masks is not None:
+            return tensor_of(self.masks.blend(coats))
+        total = sum(self.weights)
+        mixed = sum(coat * (w / total) for coat, w in zip(coats, self.weights, strict=True))
+        return tensor_of(np.asarray(mixed, np.float32).clip(0, 1))
 
     def _levels(self, original: tuple[int, int]) -> list[tuple[float, int, tuple[int, int]]]:
         """Return share, calls and size of each level; one too small to read passes its calls on."""
@@ -232,7 +250,7 @@ class _Run:
         from limner.style.encoder import architecture_of, load_encoder
         from limner.style.objective import Goal
         from limner.style.provenance import pixels_digest
-        from limner.style.taps import resolve_weighted
+        from limner.style.taps import resolve_weighted, split_octave
 
         chosen = self.options
         self.offline = offline
@@ -276,7 +294,8 @@ class _Run:
             bf16=bf16,
         )
         order = [layer.name for layer in layers_of(encoder.architecture)]
-        self.encoder = encoder.cut(max(self.goal.taps, key=order.index))
+        layers = [split_octave(tap)[0] for tap in self.goal.taps]
+        self.encoder = encoder.cut(max(layers, key=order.index))
         self.content = self.content.to(encoder.device)
         self.styles = [s.to(encoder.device) for s in self.styles]
         begin = [] if self.start is None else [self.start]
@@ -341,7 +360,7 @@ class _Run:
         if max(size) > LONGEST_PX:
             size = fit(size, size=LONGEST_PX, side="longer")
         pixels = paint(
-            as_pixels(resize(self.content, size)),
+            as_pixels(resize(self.photo, size)),
             [as_pixels(s) for s in self.styles],
             shares=None if self.masks is not None else self.weights,
             masks=self.masks,
@@ -356,7 +375,7 @@ class _Run:
 
         pixels = as_pixels(picture)
         if self.options.colour == "content":
-            pixels = keep_colour(pixels, as_pixels(resize(self.content, self.size)))
+            pixels = keep_colour(pixels, as_pixels(resize(self.photo, self.size)))
         image: ImageArray = np.rint(pixels * 255).astype(np.uint8)
         provenance = describe_run(
             inputs=self.inputs,

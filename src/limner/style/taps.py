@@ -15,7 +15,27 @@ if TYPE_CHECKING:
 Tap = str | int
 WeightedTaps = tuple[tuple[str, float], ...]
 
+OCTAVES = (1, 2, 4, 8)
+
 _CONV = re.compile(r"(conv|relu)(\d)_(\d)")
+
+
+def split_octave(tap: Tap) -> tuple[str, int]:
+    """Return a tap's layer and its octave: `relu3_1/2` is relu3_1 of the picture at half size.
+
+    Raises:
+        UnknownNameError: If the octave is not 1, 2, 4 or 8.
+    """
+    name, slash, octave = str(tap).strip().partition("/")
+    if not slash:
+        return name, 1
+    if octave not in map(str, OCTAVES):
+        raise UnknownNameError(f"A tap can be read at /2, /4 or /8 of the picture, got {tap!r}.")
+    return name, int(octave)
+
+
+def _at_octave(name: str, octave: int) -> str:
+    return name if octave == 1 else f"{name}/{octave}"
 
 
 def resolve_tap(tap: Tap, architecture: Architecture) -> str:
@@ -23,7 +43,8 @@ def resolve_tap(tap: Tap, architecture: Architecture) -> str:
 
     Args:
         tap: A name (`conv4_2`, `relu3_1`, `pool2`) or an index (7, "7"), counted from 0 over
-            all layers of this architecture as torchvision's ``features`` and the notes do.
+            all layers of this architecture as torchvision's ``features`` and the notes do;
+            with `/2`, `/4` or `/8` behind it, it reads the picture at that share of its size.
         architecture: Whose layers.
 
     Raises:
@@ -32,12 +53,12 @@ def resolve_tap(tap: Tap, architecture: Architecture) -> str:
     from limner.nets.vgg import layers_of
 
     names = [layer.name for layer in layers_of(architecture)]
-    text = str(tap).strip()
+    text, octave = split_octave(tap)
     if not isinstance(tap, bool):
         if text.isascii() and text.isdigit() and int(text) < len(names):
-            return names[int(text)]
+            return _at_octave(names[int(text)], octave)
         if text in names:
-            return text
+            return _at_octave(text, octave)
     raise UnknownNameError(
         f"{architecture} has no layer {text!r}; it has {', '.join(names)}, or their indices "
         f"0 to {len(names) - 1}."
@@ -53,13 +74,14 @@ def counterpart(name: str, architecture: Architecture) -> str:
     from limner.nets.vgg import layers_of
 
     names = [layer.name for layer in layers_of(architecture)]
-    found = _CONV.fullmatch(name)
-    if name in names or found is None:
+    layer, octave = split_octave(name)
+    found = _CONV.fullmatch(layer)
+    if layer in names or found is None:
         return name
     if architecture == "alexnet":
-        return f"{found[1]}{found[2]}"
+        return _at_octave(f"{found[1]}{found[2]}", octave)
     same_block = [n for n in names if n.startswith(f"{found[1]}{found[2]}_")]
-    return same_block[-1] if same_block else name
+    return _at_octave(same_block[-1], octave) if same_block else name
 
 
 def parse_weighted(text: str) -> tuple[tuple[str, float], ...]:

@@ -18,7 +18,15 @@ from torch import Tensor
 from limner.errors import InputError
 from limner.style.encoder import Encoder
 from limner.style.losses import Statistics, total_variation
-from limner.style.objective import Goal, Terms, features, style_sum, terms_of, together
+from limner.style.objective import (
+    Goal,
+    Terms,
+    added,
+    features,
+    style_sum,
+    terms_of,
+    together,
+)
 from limner.style.regions import Areas, Known, Regional, gathered, parts_of, sums
 
 Slope = tuple[Tensor | None, Tensor | None, float]  # of a region's mean and moments; its area
@@ -204,7 +212,7 @@ class TiledObjective:
         contents = {tap: torch.zeros((), dtype=torch.float64) for tap, _ in goal.content_layers}
         for tile, wanted in zip(self.tiles, self.contents, strict=True):
             self._send_back(tile, wanted, image, slopes, contents, gradient)
-        content = torch.stack([contents[tap] * w for tap, w in goal.content_layers]).sum()
+        content = added([contents[tap] * w for tap, w in goal.content_layers])
         return terms_of(goal, content, style, variation, contents, styles), gradient
 
     def _slopes(
@@ -214,6 +222,8 @@ class TiledObjective:
         parts = [part for known in found.values() for part in known.parts]
         leaves = [t.requires_grad_(True) for part in parts for t in (part.mean, part.moments)]
         style, styles = style_sum(found, self.styles, self.goal)
+        if not leaves:
+            return style, styles, {}
         flat = iter(torch.autograd.grad(self.goal.beta * style, leaves, allow_unused=True))
         slopes = {
             tap: [(next(flat), next(flat), max(part.positions, 1e-6)) for part in known.parts]
