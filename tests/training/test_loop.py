@@ -97,7 +97,7 @@ def test_two_processes_take_the_mean_of_two_batches(tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node=2", script, str(tmp_path / "two"), "two"]
     subprocess.run(
-        [*launch, script, str(tmp_path / "two"), "two"],
+        command,
         check=True,
         capture_output=True,
         timeout=120,

@@ -30,12 +30,15 @@ COMMANDS = {
     "gallery": "limner.cli.gallery:app",
     "weights": "limner.cli.weights:app",
     "evaluate": "limner.cli.evaluate:app",
+    "nets": "limner.cli.nets:app",
     "style": "limner.cli.style:style",
     "style-score": "limner.cli.style_score:style_score",
     "style-sheet": "limner.cli.style_sheet:style_sheet",
     "style-train": "limner.cli.style_train:style_train",
     "serve": "limner.cli.serve:serve",
     "keys": "limner.cli.keys:app",
+    "train": "limner.cli.train:app",
+    "classify": "limner.cli.classify:app",
     "demo": "limner.cli.demo:demo",
 }
 

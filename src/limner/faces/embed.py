@@ -20,10 +20,15 @@ from limner import weights
 from limner.errors import ShapeError, UnknownNameError, WeightsError, ZeroNormError
 from limner.faces.align import ARCFACE, DLIB, FACENET, Crop, cut_chip
 from limner.faces.engine import Engine, resolve_engine
+from limner.similarity import Calibration
+from limner.similarity.shipped import bring
 from limner.types import Face, FloatArray, ImageArray
+from limner.weights.custom import FOLDER_FILE
 
 CROPS: dict[str, Crop] = {"facenet": FACENET, "dlib": DLIB}
 """How each embedder of the registry wants its chip; counts towards ``preprocessing`` there."""
+
+_CUSTOM_CROPS: dict[str, Crop] = {"arcface": ARCFACE, "facenet": FACENET, "dlib": DLIB}
 
 BATCH = 16
 """Chips that go through a network at once: more gain nothing on a CPU and cost memory."""
@@ -242,7 +247,8 @@ def load_embedder(
     """Load an embedder: one of the registry, or a user's own ONNX file.
 
     Args:
-        name_or_path: A name of the registry, or a path that ends in ``.onnx``.
+        name_or_path: A name of the registry, a path that ends in ``.onnx``, or a folder that
+            ``limner train embed`` wrote.
         device: As `limner.device.resolve` takes it.
         engine: ``auto`` is torch on a GPU, and on a CPU what was measured fastest there.
         mirror: Whether mirrored chips are averaged in.
@@ -262,10 +268,12 @@ def load_embedder(
         return _custom(Path(name_or_path), options, where, engine, mirror, threads)
     name = str(name_or_path)
     known = [n for n in weights.names() if weights.spec(n).task == "embedder"]
+    if name not in known and Path(name).is_dir():
+        return _from_folder(Path(name), options, where, engine, mirror, threads)
     if name not in known:
         raise UnknownNameError(
             f"there is no embedder {name!r}; there are {', '.join(known)}, "
-            "or give the path of your own .onnx file."
+            "or give the path of your own .onnx file, or a folder that limner train wrote."
         )
     spec = weights.spec(name)
     if spec.parts:
@@ -335,11 +343,39 @@ def _custom(
         embedder_id=model.embedder_id,
         dim=model.dim,
         chip_size=model.chip_size,
-        crop=ARCFACE,
+        crop=_CUSTOM_CROPS[model.options.crop],
         engine=open_engine(threads),
         mirror=mirror,
         reopen=open_engine,
     )
+
+
+def _from_folder(
+    folder: Path,
+    options: weights.OnnxOptions | None,
+    where: str,
+    engine: EngineName,
+    mirror: bool,
+    threads: int | None,
+) -> NetworkEmbedder:
+    """Load a trained embedder, and its thresholds and probabilities where it has them."""
+    path = folder / FOLDER_FILE
+    if not path.is_file():
+        raise WeightsError(
+            f"{folder} holds no trained embedder: there is no {FOLDER_FILE}; "
+            "`limner train embed DIR -o FOLDER` writes one."
+        )
+    if not path.with_suffix(".toml").is_file():
+        raise WeightsError(
+            f"{folder} holds no embedder; a classifier answers `limner classify face`."
+        )
+    embedder = _custom(path, options, where, engine, mirror, threads)
+    heads = folder / "pair_heads.json"
+    if heads.is_file():
+        calibration = Calibration.load(heads)
+        if calibration.embedder_id == embedder.embedder_id:
+            bring(calibration)
+    return embedder
 
 
 def _one_by_one(chips: ImageArray, model: weights.CustomModel) -> list[Any]:

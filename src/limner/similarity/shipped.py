@@ -1,4 +1,4 @@
-"""Calibrations that come with limner, one JSON file for each embedder it ships."""
+"""Calibrations that come with limner, or with an embedder that its user trained."""
 
 from __future__ import annotations
 
@@ -24,6 +24,17 @@ def _all() -> dict[str, Calibration]:
     return found
 
 
+_BROUGHT: dict[str, Calibration] = {}
+
+
+def bring(calibration: Calibration) -> None:
+    """Take note of the calibration that came with a trained embedder's own files.
+
+    `shipped` finds it by its `embedder_id` from now on, in this process.
+    """
+    _BROUGHT[calibration.embedder_id] = calibration
+
+
 def shipped(embedder: str) -> Calibration | None:
     """Return the calibration that limner ships for an embedder.
 
@@ -41,4 +52,6 @@ def shipped(embedder: str) -> Calibration | None:
     known = _all()
     if embedder in known:
         return known[embedder]
+    if embedder in _BROUGHT:
+        return _BROUGHT[embedder]
     return next((c for c in known.values() if c.embedder_id == embedder), None)

@@ -14,12 +14,14 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from limner.errors import InputError, WeightsError
 from limner.weights.cache import sha256_of
 
 Layout = Literal["nchw", "nhwc"]
+ChipCrop = Literal["arcface", "facenet", "dlib"]
+FOLDER_FILE = "model.onnx"  # of a folder that `limner train` wrote, beside model.json
 PREPROCESSING = 1  # counts up when limner prepares chips for custom embedders differently
 _MAX_DIM = 16384
 _MAX_SIZE = 2048
@@ -49,6 +51,8 @@ class OnnxOptions:
         colour: Colour order that the graph reads.
         layout: Order of the graph's axes; None to read it from the graph.
         output: Name of the output that is the embedding; None where there is only one.
+        crop: How the chip is cut: by five landmarks as ArcFace's or dlib's, or as facenet's
+            widened box.
 
     Raises:
         InputError: If a value is out of range or on the wrong scale.
@@ -60,6 +64,7 @@ class OnnxOptions:
     colour: Literal["rgb", "bgr"] = "rgb"
     layout: Layout | None = None
     output: str | None = None
+    crop: ChipCrop = "arcface"
 
     def __post_init__(self) -> None:
         size = self.size_px
@@ -82,6 +87,10 @@ class OnnxOptions:
             raise InputError(f"layout must be 'nchw' or 'nhwc', got {self.layout!r}.")
         if self.output is not None and not isinstance(self.output, str):
             raise InputError(f"output must be a name, got {self.output!r}.")
+        if self.crop not in get_args(ChipCrop):
+            raise InputError(
+                f"crop must be one of {', '.join(get_args(ChipCrop))}, got {self.crop!r}."
+            )
 
 
 @dataclass(frozen=True)
@@ -114,8 +123,14 @@ class CustomModel:
 
     @property
     def name(self) -> str:
-        """The file's name without its ending, fit for an embedder id."""
-        return re.sub(r"[^A-Za-z0-9_.]+", "_", self.path.stem).strip("_") or "custom"
+        """The file's name without its ending, fit for an embedder id.
+
+        A trained model's file is always called `model.onnx`; its folder has the name.
+        """
+        stem = self.path.stem
+        if self.path.name == FOLDER_FILE and self.path.with_suffix(".json").is_file():
+            stem = self.path.absolute().parent.name
+        return re.sub(r"[^A-Za-z0-9_.]+", "_", stem).strip("_") or "custom"
 
     @property
     def embedder_id(self) -> str:
@@ -127,6 +142,8 @@ class CustomModel:
             "output": self.output_name,
             "preprocessing": PREPROCESSING,
         }
+        if decides["crop"] == "arcface":
+            del decides["crop"]  # ids from before there was a choice stay as they are
         options = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
         return f"{self.name}-{self.digest[:12]}-{options[:8]}"
 

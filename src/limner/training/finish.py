@@ -1,0 +1,242 @@
+"""After the last epoch: figures on held-out photos, ONNX, pair heads, pictures, model card."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from limner import images, weights
+from limner.errors import InputError, LimnerError
+from limner.similarity import Calibration, LabelledPairs, error_curve, fit_calibration
+from limner.training import card, plots
+from limner.training.answer import tile_faces
+from limner.training.checkpoints import save_weights
+from limner.training.export import export_onnx
+from limner.training.loop import FitReport
+from limner.training.model_folder import (
+    CARD,
+    FACES,
+    HEADS,
+    ONNX,
+    TOML,
+    WEIGHTS,
+    TrainedModel,
+    write_text,
+)
+from limner.training.module import FaceModule, equal_error_rate
+from limner.training.prepare import Prepared
+
+_PAIRS = 20_000
+_IMPOSTORS = 1_000_000
+_FARS = (1e-2, 1e-3)
+
+
+def finish(
+    ready: Prepared,
+    module: FaceModule,
+    outputs: dict[str, Tensor],
+    report: FitReport,
+    *,
+    out: Path,
+    licence: str,
+) -> tuple[TrainedModel, dict[str, Any]]:
+    """Measure a trained network, and write its folder.
+
+    Args:
+        ready: What it was trained on.
+        module: The trained module.
+        outputs: Its outputs on `val` and `test`, (M, D) each.
+        report: What the loop did.
+        out: The folder.
+        licence: For the card; empty where nobody said.
+
+    Returns:
+        The model and its figures.
+
+    Raises:
+        InputError: If a file cannot be written.
+    """
+    classifier = module.classifies
+    save_weights(out / WEIGHTS, module.net.state_dict())
+    chips = ready.pixels[ready.split.val[:8]]
+    if len(chips) < 2:
+        chips = ready.pixels[:2]
+    difference = export_onnx(module.net, out / ONNX, classifier=classifier, chips=chips)
+    figures = classifier_figures(ready, outputs) if classifier else embedder_figures(ready, outputs)
+    figures["onnx_difference"] = difference
+    figures["epochs"], figures["best_epoch"] = report.epochs, report.best_epoch + 1
+    model = TrainedModel(
+        folder=out,
+        kind="classifier" if classifier else "embedder",
+        net=module.net.name,
+        crop=ready.crop,
+        size_px=module.net.input.size_px,
+        people=ready.people.names if classifier else (),
+        width=int(outputs["val"].shape[1]),
+        licence=licence,
+        provenance=module.net.provenance,
+        figures=figures,
+    )
+    model.save()  # what follows reads the folder as a model's
+    if classifier:
+        _write_faces(out / FACES, ready)
+    else:
+        figures |= _write_heads(ready, outputs, model)
+    model = dataclasses.replace(model, figures=figures)
+    model.save()
+    write_text(out / CARD, card.model_card(model, ready, report))
+    plots.plot_curves(out / "curves.png", report.history, title=_title(model, ready))
+    return model, figures
+
+
+def _title(model: TrainedModel, ready: Prepared) -> str:
+    return f"{model.net}, {ready.recipe.loss} loss, {len(ready.people.names):,} people"
+
+
+def classifier_figures(ready: Prepared, outputs: dict[str, Tensor]) -> dict[str, Any]:
+    """Return loss and accuracy, on validation and test."""
+    found: dict[str, Any] = {}
+    for side, rows in (("val", ready.split.val), ("test", ready.split.test)):
+        logits, labels = outputs[side], torch.from_numpy(ready.people.labels[rows])
+        if not len(labels):
+            continue
+        top = logits.topk(min(5, logits.shape[1]), dim=1).indices
+        found[f"{side}_accuracy"] = float((top[:, 0] == labels).float().mean())
+        found[f"{side}_top5"] = float((top == labels[:, None]).any(1).float().mean())
+        found[f"{side}_nll"] = float(functional.cross_entropy(logits, labels))
+        found[f"{side}_photos"] = len(labels)
+    return found
+
+
+def embedder_figures(ready: Prepared, outputs: dict[str, Tensor]) -> dict[str, Any]:
+    """Return equal error rate and true accept rates over all pairs of validation and test."""
+    found: dict[str, Any] = {}
+    for side, rows in (("val", ready.split.val), ("test", ready.split.test)):
+        labels = torch.from_numpy(ready.people.labels[rows])
+        if not len(labels):
+            continue
+        try:
+            found[f"{side}_eer"] = equal_error_rate(outputs[side], labels)
+        except InputError:
+            continue
+        found[f"{side}_photos"] = len(labels)
+        found[f"{side}_people"] = int(labels.unique().numel())
+        for far, tar in _true_accepts(outputs[side], labels).items():
+            found[f"{side}_tar_at_far_{far}"] = tar
+    return found
+
+
+def all_pairs(rows: Tensor, labels: Tensor) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return squared distances and sameness of all pairs of unit rows."""
+    unit = functional.normalize(rows.float(), dim=1)
+    first, second = torch.triu_indices(len(unit), len(unit), offset=1)
+    squared = (2 - 2 * (unit @ unit.T)[first, second]).clamp_min(0).double().numpy()
+    return squared, (labels[first] == labels[second]).numpy()
+
+
+def _true_accepts(rows: Tensor, labels: Tensor) -> dict[str, float]:
+    squared, same = all_pairs(rows, labels)
+    impostors = np.sort(squared[~same])
+    found = {}
+    for far in _FARS:
+        allowed = int(far * impostors.size)
+        if allowed >= 10:  # fewer would not carry the figure
+            found[f"{far:g}"] = float((squared[same] < impostors[allowed]).mean())
+    return found
+
+
+def _write_heads(
+    ready: Prepared, outputs: dict[str, Tensor], model: TrainedModel
+) -> dict[str, Any]:
+    """Write `model.toml` and `pair_heads.json`; return what is worth knowing of them."""
+    out = model.folder
+    write_text(
+        out / TOML,
+        f'size_px = {model.size_px}\nlayout = "nhwc"\ncrop = "{model.crop}"\n',
+    )
+    embedder_id = weights.inspect_onnx(out / ONNX).embedder_id
+    side = "test" if len(ready.split.test) else "val"
+    rows = ready.split.test if side == "test" else ready.split.val
+    try:
+        calibration = calibrate(
+            outputs[side].numpy(),
+            ready.people.labels[rows],
+            embedder_id=embedder_id,
+            fitted_on=f"{ready.people.root.name}: {_side_word(side)} people of the training",
+            seed=ready.recipe.seed,
+        )
+    except LimnerError as error:
+        warnings.warn(f"no pair heads: {error}", RuntimeWarning, stacklevel=1)
+        return {"embedder_id": embedder_id}
+    calibration.save(out / HEADS)
+    return {"embedder_id": embedder_id, "threshold": calibration.threshold}
+
+
+def _side_word(side: str) -> str:
+    return "test" if side == "test" else "validation"
+
+
+def calibrate(
+    rows: NDArray[Any],
+    labels: NDArray[np.int64],
+    *,
+    embedder_id: str,
+    fitted_on: str,
+    seed: int,
+) -> Calibration:
+    """Fit pair heads on embeddings of people that the training has not seen.
+
+    Args:
+        rows: Shape (N, D).
+        labels: Shape (N,).
+        embedder_id: Whose embeddings they are.
+        fitted_on: In words.
+        seed: Of the choice of pairs.
+
+    Raises:
+        TooFewPairsError: If there are too few pairs.
+    """
+    unit = functional.normalize(torch.from_numpy(np.asarray(rows, np.float32)), dim=1)
+    first, second = torch.triu_indices(len(unit), len(unit), offset=1).numpy()
+    same = labels[first] == labels[second]
+    generator = np.random.default_rng(seed)
+    kinds = []
+    for value in (True, False):
+        members = np.flatnonzero(same == value)
+        kinds.append(generator.permutation(members)[: _PAIRS // 2])
+    chosen = np.concatenate(kinds)
+    values = unit.numpy()
+    pairs = LabelledPairs(values[first[chosen]], values[second[chosen]], same[chosen])
+    impostors = np.flatnonzero(~same)
+    impostors = generator.permutation(impostors)[:_IMPOSTORS]
+    gap = values[first[impostors]] - values[second[impostors]]
+    return fit_calibration(
+        pairs,
+        None,
+        np.einsum("nd,nd->n", gap, gap),
+        embedder_id=embedder_id,
+        fitted_on=fitted_on,
+    )[0]
+
+
+def verification(rows: Tensor, labels: Tensor) -> dict[str, float]:
+    """Return EER and true accept rates over all pairs, as plain values."""
+    squared, same = all_pairs(rows, labels)
+    found = {"eer": float(error_curve(squared, same).equal_error_rate())}
+    return found | {f"tar_at_far_{k}": v for k, v in _true_accepts(rows, labels).items()}
+
+
+def _write_faces(path: Path, ready: Prepared) -> None:
+    """Write one chip of each person, as `limner.training.answer.thumbnails` reads them."""
+    labels = ready.people.labels[ready.split.train]
+    everybody = range(len(ready.people.names))
+    first = [int(ready.split.train[np.flatnonzero(labels == k)[0]]) for k in everybody]
+    images.write(path, tile_faces(ready.pixels[first]), quality=90)
