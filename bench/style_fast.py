@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import DATA, RESULTS, machine, save
 
+from common import DATA, RESULTS, machine, save
 from limner import images
 from limner.device import cpu_threads
 from limner.images import read_float
@@ -129,6 +129,11 @@ def command(arguments: list[str]) -> dict[str, float]:
 def several(arguments: list[str], rounds: int = ROUNDS) -> dict[str, Any]:
     rows = [command(arguments) for _ in range(rounds)]
     return {name: spread([row[name] for row in rows]) for name in rows[0]}
+
+
+def first_pair() -> tuple[str, str]:
+    content, style = PAIRS[0]
+    return str(DATA / "contents" / content), str(DATA / "paintings" / style)
 
 
 def commands(folder: Path) -> dict[str, Any]:

@@ -104,7 +104,11 @@ def test_train_stop_resume_and_use(folder, monkeypatch):
     stopped = call(*train, "--steps", "3")
     assert stopped.exit_code == 130 or "interrupted" in stopped.stderr
     assert Path("mine.onnx.training").exists()
-    assert not Path("mine.onnx").exists()
+    so_far = json.loads(Path("mine.onnx.json").read_text())
+    assert so_far["finished"] is False
+    assert len(so_far["losses"]) == 2
+    early = call("style", "content.png", "mine.onnx", "--fast", "-o", "early.png")
+    assert early.exit_code == 0, early.stderr
     monkeypatch.setattr(style_train.output, "note", said)
     refused = call(*train, "--steps", "3")
     assert refused.exit_code == 2
@@ -113,6 +117,9 @@ def test_train_stop_resume_and_use(folder, monkeypatch):
     assert done.exit_code == 0, done.stderr
     assert [row[0] for row in json.loads(done.stdout)["losses"]] == [1, 2, 3]
     assert not Path("mine.onnx.training").exists()
+    straight = call(*train, "--steps", "3", "-o", "straight.onnx")
+    assert straight.exit_code == 0, straight.stderr
+    assert Path("straight.onnx").read_bytes() == Path("mine.onnx").read_bytes()
     used = call("style", "content.png", "mine.onnx", "--fast", "-o", "out.png")
     assert used.exit_code == 0, used.stderr
     assert images.read("out.png").shape == (60, 80, 3)

@@ -49,6 +49,17 @@ def multistyle(**options):
     return network, {"style_weights": fast.parse_builtin("starry")}
 
 
+def trained(**options):
+    """A network as `style-train` exports it, of random weights."""
+    import torch
+
+    from limner.nets.painter import Painter
+    from limner.style.fast_export import onnx_of
+
+    torch.manual_seed(0)
+    return fast_tiles.Network(onnx_of(Painter(8)), **options), {}
+
+
 @given(
     rows=st.integers(1, 40),
     columns=st.integers(1, 40),
@@ -107,9 +118,10 @@ def test_the_reach_is_measured(tmp_path):
     assert network.halo(network.tell(image, {})) == 16  # two 3 x 3 convolutions look 2 px far
 
 
-@pytest.mark.parametrize("kind", ["arbitrary", "multistyle"])
+@pytest.mark.parametrize("kind", ["arbitrary", "multistyle", "trained"])
 def test_tiles_equal_the_undivided_picture(kind, photo, starry):
-    make = (lambda **o: arbitrary(starry, **o)) if kind == "arbitrary" else multistyle
+    kinds = {"arbitrary": lambda **o: arbitrary(starry, **o)}
+    make = kinds.get(kind, multistyle if kind == "multistyle" else trained)
     network, extra = make()
     whole = network(photo, extra)
     statistics = network.tell(fast_tiles.padded(photo, border=32), extra)

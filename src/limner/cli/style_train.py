@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json as json_text
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,6 +53,7 @@ def style_train(
     """Train a feed-forward network for one painting, for `limner style --fast OUT.onnx`."""
     from limner.images import list_photos, read_float
     from limner.style import fast_export, fast_train
+    from limner.style.checkpoint import write_whole
     from limner.style.encoder import load_encoder
 
     target, state = Path(out), Path(f"{out}.training")
@@ -79,19 +82,34 @@ def style_train(
         output.note(f"going on after step {training.done} of {steps}.")
     began = time.perf_counter()
     finished = _run(training, state, steps)
+    notes = {
+        "painting": Path(painting).name,
+        "encoder": net.name,
+        "steps": str(training.done),
+        "photos": str(len(files)),
+    }
+    document = {
+        "network": out,
+        **notes,
+        "finished": finished,
+        "seconds": round(time.perf_counter() - began, 1),
+        "options": asdict(options),
+        "losses": [[s.step, s.total, s.content, s.style, s.variation] for s in training.steps],
+    }
+    if training.done:
+        fast_export.export(training.painter, target, notes=notes)
+        write_whole(Path(f"{out}.json"), json_text.dumps(document).encode())
     if not finished:
-        output.note(f"interrupted at step {training.done}: --resume goes on from {state}.")
-        raise typer.Exit(output.INTERRUPTED)
-    notes = {"painting": Path(painting).name, "encoder": net.name, "steps": str(steps)}
-    fast_export.export(training.painter, target, notes=notes)
-    state.unlink(missing_ok=True)
-    seconds, last = time.perf_counter() - began, training.steps[-1]
-    if output.wants_json():
-        losses = [[s.step, s.total, s.content, s.style, s.variation] for s in training.steps]
-        output.emit_json(
-            {"network": out, "encoder": net.name, "seconds": round(seconds, 1), "losses": losses}
+        output.note(
+            f"interrupted at step {training.done}: {out} is the network so far, --resume goes on "
+            f"from {state}."
         )
-    output.say(f"{out}: {steps} steps, {seconds:.0f} s, last total {last.total:.4g}.")
+        raise typer.Exit(output.INTERRUPTED)
+    state.unlink(missing_ok=True)
+    if output.wants_json():
+        output.emit_json(document)
+    last = training.steps[-1]
+    output.say(f"{out}: {steps} steps, {document['seconds']:.0f} s, last total {last.total:.4g}.")
 
 
 def _run(training: Training, state: Path, steps: int) -> bool:
