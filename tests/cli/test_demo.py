@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limner.cli.demo import asking, command, pictures
+from limner.cli.demo import asking, command
+from limner.studio import pictures
 from limner.types import Match
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from limner.cli.demo.page import Card
-from limner.cli.demo.pictures import GroupPhoto, View
+from limner.studio.pictures import GroupPhoto, View
 from limner.cli.draw import Mark, draw_marks
 from limner.cli.photos import embedding_of, percent
 from limner.cli.writing import mark_of

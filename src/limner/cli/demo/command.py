@@ -45,7 +45,7 @@ def demo(
     json: JsonOption = False,
 ) -> None:
     """Enrol two people from one photo each and recognise them among strangers."""
-    from limner.cli.demo import pictures
+    from limner.studio import pictures
     from limner.cli.demo.asking import ask, ask_group
     from limner.cli.photos import make_analyzer
     from limner.gallery import Gallery

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from limner.cli.demo.pictures import thumbnail, to_jpeg
+from limner.studio.pictures import thumbnail, to_jpeg
 from limner.types import ImageArray
 
 _AXIS_END = 2.6
