@@ -63,7 +63,7 @@ class ModelOptions:
         typer.Option(
             "--embedder",
             metavar="NAME|PATH.onnx",
-            help="facenet, dlib, duo, or an ONNX file. Default: the gallery's own, else facenet.",
+            help="facenet, dlib, duo, an ONNX file, or a trained folder. Default: the gallery's own.",
         ),
     ] = None
     device: Annotated[
