@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import subprocess
@@ -10,8 +11,9 @@ import threading
 import time
 
 import pytest
+from PIL import Image
 
-from conftest import Running
+from conftest import Running, jpeg
 from limner.errors import LimnerError, ServiceError
 
 
@@ -33,9 +35,9 @@ def test_an_acknowledged_enrolment_survives_kill_9_and_jobs_go_on(tmp_path, phot
     thread = threading.Thread(target=enrol)
     thread.start()
     with running.client() as client:
-        job = client.style(photos["coffee"], photos["collins"], size=128, steps=200)
+        job = client.style(photos["coffee"], photos["collins"], size=96, steps=60)
         for state in client.events(job):
-            if state.progress > 0.15 and len(acknowledged) >= 5:
+            if state.progress > 0.1 and len(acknowledged) >= 3:
                 break
     running.end(signal.SIGKILL)
     stop.set()
@@ -53,20 +55,22 @@ def test_an_acknowledged_enrolment_survives_kill_9_and_jobs_go_on(tmp_path, phot
 
 def test_a_stop_lets_requests_end_and_keeps_the_job(tmp_path, photos):
     running = Running(tmp_path).start()
+    with Image.open(io.BytesIO(photos["both"])) as both:
+        large = jpeg(both.resize((3072, 1800)))  # seconds of work
     answers = []
 
     def ask():
         with running.client(patience_s=0) as client:
-            answers.append(client.identify(photos["both"]))
+            answers.append(client.identify(large))
 
-    with running.client() as client:
+    with running.client(timeout_s=20) as client:
         job = client.style(photos["coffee"], photos["collins"], size=256, steps=2000)
         events = client.events(job)
         while next(events).progress == 0:
             pass
         thread = threading.Thread(target=ask)
         thread.start()
-        time.sleep(0.02)
+        time.sleep(0.5)
         running.process.send_signal(signal.SIGTERM)
         assert list(events)[-1].is_open, "the stream ends with the service"
     thread.join()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Callable
 from types import FrameType
@@ -35,7 +36,10 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take no new work, let what is under way end."""
         self._engine.begin_stop()
-        super().handle_exit(sig, frame)
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True  # a second Ctrl-C
+        # uvicorn's own would raise the signal again at the end: a stop is no failure
+        self.should_exit = True
 
 
 def serve(app: FastAPI, *, on_address: Callable[[str], None] = lambda address: None) -> None:
