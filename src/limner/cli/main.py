@@ -39,6 +39,7 @@ COMMANDS = {
     "keys": "limner.cli.keys:app",
     "train": "limner.cli.train:app",
     "classify": "limner.cli.classify:app",
+    "units": "limner.cli.units:app",
     "demo": "limner.cli.demo:demo",
 }
 

@@ -60,15 +60,19 @@ def load_network(
         raise InputError(f"size must be a positive number of pixels, got {size!r}.")
     place = resolve(device)
     source = "published" if weights is None else str(weights)
+    import torch
+
     options: dict[str, Any] = {"offline": offline, "progress": progress}
-    if name in TRUNKS:
-        parts = _trunk(name, source, options)
-    elif name in EMBEDDERS:
-        parts = _embedder(name, source, options)
-    elif name in OWN:
-        parts = _own(name, source)
-    else:
-        parts = _library(name, source)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # untrained weights are the same in every run
+        if name in TRUNKS:
+            parts = _trunk(name, source, options)
+        elif name in EMBEDDERS:
+            parts = _embedder(name, source, options)
+        elif name in OWN:
+            parts = _own(name, source)
+        else:
+            parts = _library(name, source)
     if source not in ("published", "random"):
         parts["digest"] = _fill(parts["module"], Path(source), name)
     if size is not None:

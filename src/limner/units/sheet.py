@@ -12,7 +12,7 @@ import numpy as np
 from limner.errors import InputError
 from limner.types import ImageArray
 from limner.units.patches import cut_patches, mosaic
-from limner.units.search import GramPair, check_same, similarities
+from limner.units.search import Excited, GramPair, check_same, similarities
 from limner.units.tally import TopPatches
 
 if TYPE_CHECKING:
@@ -179,6 +179,62 @@ def draw_gram(
             pen.text((x, y + block + 6), f"unit {unit}", font=font(13, bold=True), fill=INK)
         times = pair.gram / pair.usual if pair.usual > 0 else 0.0
         pen.text((_MARGIN, y + block + 6), f"{times:.2g} {TIMES} usual", font=font(13), fill=FAINT)
+    return np.asarray(canvas)
+
+
+def draw_excited(
+    picture: ImageArray, found: Sequence[Excited], top: TopPatches, *, side: int = 72
+) -> ImageArray:
+    """Draw units that a picture excites: where in it, beside the nine patches of each.
+
+    Args:
+        picture: Shape (H, W, 3), uint8 RGB.
+        found: What `excites` returned.
+        top: The pass that it was compared with.
+        side: Of a patch, pixels.
+
+    Raises:
+        InputError: If no unit is given.
+    """
+    from PIL import Image, ImageDraw
+
+    from limner.units.photos import cut
+
+    if not found:
+        raise InputError("this picture excites no unit: there is nothing to draw.")
+    block = 3 * side + 2 * _SEAM
+    cell = 2 * block + 12 + 2 * _GAP
+    columns = min(3, len(found))
+    rows = -(-len(found) // columns)
+    head, caption = 92, 30
+    size = (
+        2 * _MARGIN + columns * cell - 2 * _GAP,
+        _MARGIN + head + rows * (block + caption + _GAP) - _GAP + _MARGIN,
+    )
+    canvas = Image.new("RGB", size, PAPER)
+    pen = ImageDraw.Draw(canvas)
+    _title(pen, "What this picture excites", "Left: where in it. Right: the unit's nine patches.")
+    for i, entry in enumerate(found):
+        x = _MARGIN + (i % columns) * cell
+        y = _MARGIN + head + (i // columns) * (block + caption + _GAP)
+        x0, y0, x1, y1 = entry.box_xyxy
+        grow = max(x1 - x0, 0.12 * min(picture.shape[:2])) * 0.5
+        cx, cy = (x0 + x1) / 2, (y0 + y1) / 2
+        half = (x1 - x0) / 2 + grow
+        spot = cut(picture, (cx - half, cy - half, cx + half, cy + half), block, block)
+        tiles = cut_patches(top, entry.layer, [entry.unit], side=side)[0][:9]
+        lower = y + caption - 6
+        canvas.paste(Image.fromarray(spot), (x, lower))
+        nine = Image.fromarray(mosaic(tiles, 3, gap=_SEAM, grey=226))
+        canvas.paste(nine, (x + block + 12, lower))
+        inner = (x1 - x0) / (2 * half) * block / 2
+        mx, my = x + block / 2, lower + block / 2
+        frame = (mx - inner, my - inner, mx + inner, my + inner)
+        for wide, colour in ((3, INK), (1, PAPER)):
+            pen.rectangle(frame, outline=colour, width=wide)
+        pen.text((x, y), f"{entry.layer} unit {entry.unit}", font=font(15, bold=True), fill=INK)
+        words = f"stronger than in {100 * entry.above:.0f} % of photos"
+        pen.text((x + 2 * block + 12, y + 2), words, font=font(13), fill=FAINT, anchor="ra")
     return np.asarray(canvas)
 
 
