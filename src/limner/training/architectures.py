@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from limner.errors import UnknownNameError
@@ -254,7 +254,9 @@ def _timm() -> list[Architecture]:
 
 
 def _all() -> dict[str, Architecture]:
-    return {row.name: row for row in (*_own(), *_torchvision(), *_timm())}
+    found = {row.name: row for row in (*_own(), *_torchvision(), *_timm())}
+    found["resnet50"] = replace(found["resnet50"], weights="resnet50")
+    return found
 
 
 ARCHITECTURES = _all()

@@ -26,6 +26,7 @@ from limner.nets.backbone import (
     Input,
     widen_input,
 )
+from limner.nets.counting import count_flops, count_parameters
 from limner.training.architectures import ARCHITECTURES, Architecture, architecture
 
 FALLBACKS = ("efficientnet_lite0", "inception_resnet_v1")
@@ -187,21 +188,7 @@ def describe(name: str) -> Description:
         with torch.device("meta"):
             net = build(name, head=head, width_or_classes=128 if own else 1000)
     shape = (reads.channels, reads.size_px, reads.size_px)
-    parameters = sum(p.numel() for p in net.parameters() if p.requires_grad)
-    return Description(parameters, count_flops(net, shape), shape)
-
-
-def count_flops(net: nn.Module, shape: tuple[int, int, int]) -> int:
-    """Return the multiply-adds of convolutions and matrices for one picture (C, H, W).
-
-    `net` lies on the meta device, where nothing is computed; it is put into evaluation mode.
-    """
-    from torch.utils.flop_counter import FlopCounterMode
-
-    net.eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net(torch.empty(1, *shape, device="meta"))
-    return int(counter.get_total_flops()) // 2
+    return Description(count_parameters(net), count_flops(net, shape), shape)
 
 
 def _trunk(found: Architecture, reads: Input) -> tuple[nn.Module, int]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from torch import Tensor
 
 from limner.errors import WeightsError
 from limner.nets.backbone import Backbone, EmbeddingHead, first_convolution, fit_kernel
 from limner.training.architectures import Architecture
+
+_CONNECT_S = 10
 
 
 def load_pretrained(net: Backbone, found: Architecture) -> dict[str, Any]:
@@ -75,21 +81,41 @@ def _from_torchvision(found: Architecture) -> tuple[dict[str, Tensor], str, str]
 
 
 def _from_timm(found: Architecture) -> tuple[dict[str, Tensor], str, str]:
-    """Fetch timm's weights from its hub."""
+    """Fetch timm's weights from the Hugging Face hub, as safetensors."""
     import timm
-    from timm.models import load_state_dict_from_hf
+    from safetensors.torch import load_file
+
+    from limner.weights.cache import sha256_of
 
     config = timm.get_pretrained_cfg(found.factory)
     if config is None or not config.hf_hub_id:
         raise WeightsError(f"timm has no trained weights for {found.name}.")
     try:
-        state = load_state_dict_from_hf(config.hf_hub_id, weights_only=True)
+        path = _hub_file(config.hf_hub_id)
+        return load_file(path), config.hf_hub_id, sha256_of(path)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(
             f"The weights of {found.name} cannot be had from {config.hf_hub_id}: {reason}"
         ) from error
-    return dict(state), config.hf_hub_id, ""
+
+
+def _hub_file(repository: str) -> Path:
+    """Return the weights of a hub's repository, from its cache or its address."""
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    file = "model.safetensors"
+    try:
+        return Path(hf_hub_download(repository, file, local_files_only=True))
+    except LocalEntryNotFoundError:
+        pass
+    address = urlsplit(constants.ENDPOINT)
+    if address.hostname and not getproxies().get(address.scheme):
+        # The hub's client tries an absent network again and again, for most of a minute.
+        port = address.port or (443 if address.scheme == "https" else 80)
+        socket.create_connection((address.hostname, port), timeout=_CONNECT_S).close()
+    return Path(hf_hub_download(repository, file, etag_timeout=_CONNECT_S))
 
 
 def _fill(net: Backbone, found: Architecture, state: Mapping[str, Tensor]) -> None:
