@@ -16,7 +16,6 @@ from limner.studio.markup import data_uri
 from limner.types import Embedding, Face, ImageArray, Match
 
 if TYPE_CHECKING:
-
     from limner.service.engine import Engine
 
 _OPENING_S = 120.0
@@ -159,5 +158,3 @@ def who(request: Any) -> Key:
     starlette = getattr(request, "request", request)
     key = getattr(getattr(starlette, "state", None), "key", None)
     return key if isinstance(key, Key) else LOCAL
-
-

@@ -25,7 +25,9 @@ def esc(text: object) -> str:
     return escaped
 
 
-def data_uri(image: ImageArray, *, longest: int = 1280, kind: Literal["JPEG", "PNG"] = "JPEG") -> str:
+def data_uri(
+    image: ImageArray, *, longest: int = 1280, kind: Literal["JPEG", "PNG"] = "JPEG"
+) -> str:
     """Return a picture as a ``data:`` address, reduced to `longest` pixels."""
     from PIL import Image
 

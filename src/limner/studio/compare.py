@@ -1,0 +1,108 @@
+"""The tab Compare: do two photos show the same person?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from limner.errors import FaceCountError, LimnerError
+from limner.gallery.verdicts import Verdicts
+from limner.similarity import shipped, squared_l2
+from limner.studio import markup, pictures
+from limner.studio.desk import Desk, SeenFace, SeenPhoto
+from limner.studio.events import Outcome, html, on
+from limner.types import ImageArray, Pair
+
+
+def build(desk: Desk) -> Outcome:
+    """Lay the tab out; return what fills it when it is opened first."""
+    with gr.Row():
+        first = gr.Image(type="filepath", label="One photo", elem_id="compare-a", height=260)
+        second = gr.Image(type="filepath", label="Another photo", elem_id="compare-b", height=260)
+    with gr.Row(elem_classes="l-samples"):
+        same = gr.Button("The same person, older photo", size="sm", elem_id="sample-same")
+        other = gr.Button("Two people", size="sm", elem_id="sample-two")
+    answer = html(elem_id="compared")
+
+    def from_files(a: str | None, b: str | None) -> str:
+        if a is None or b is None:
+            return markup.notice(
+                "Two photos are needed.", "Drop one on each side; the largest face of each counts."
+            )
+        return _answer(desk, a, b)
+
+    def from_sample(which: str) -> tuple[Any, ...]:
+        a, b = sample(which)
+        return a, b, _answer(desk, a, b)
+
+    for event in (first.upload, first.clear, first.input, second.upload, second.clear):
+        on(event, from_files, [first, second], [answer])
+    on(second.input, from_files, [first, second], [answer])
+    outputs = [first, second, answer]
+    on(same.click, lambda: from_sample("same"), [], outputs)
+    on(other.click, lambda: from_sample("two"), [], outputs)
+    return Outcome(lambda request: from_sample("same"), outputs)
+
+
+def sample(which: str) -> tuple[ImageArray, ImageArray]:
+    """Return two pictures: ``same`` person or ``two`` people."""
+    people = pictures.portraits()
+    collins = people[pictures.COLLINS]
+    if which == "two":
+        return collins, people[pictures.HOPPER]
+    worse = {v.title: v.image for v in pictures.harder_views(pictures.COLLINS, collins)}
+    return collins, worse["small, turned and dark"]
+
+
+def _answer(desk: Desk, a: str | ImageArray, b: str | ImageArray) -> str:
+    try:
+        one, two = desk.look(a, name="the first photo"), desk.look(b, name="the second photo")
+        first, second = _largest(one), _largest(two)
+        return render(desk, one, two, _judge(desk, first, second))
+    except LimnerError as error:
+        return markup.problem(error)
+
+
+def _largest(photo: SeenPhoto) -> SeenFace:
+    if not photo.faces:
+        raise FaceCountError(f"no face was found in {photo.name}.", count=0)
+    return photo.faces[0]
+
+
+def _judge(desk: Desk, a: SeenFace, b: SeenFace) -> Pair:
+    """Judge by the gallery's own calibration, or the shipped one."""
+    embedder = a.embedding.embedder_id
+    own = desk.engine.gallery.own_calibration
+    if own is not None and own.embedder_id != embedder:
+        own = None
+    verdicts = Verdicts.of(embedder, own or shipped(embedder), "")
+    vectors = np.stack([a.embedding.vector, b.embedding.vector])
+    return verdicts.pair(float(squared_l2(vectors[:1], vectors[1:])[0]), None)
+
+
+def render(desk: Desk, one: SeenPhoto, two: SeenPhoto, pair: Pair) -> str:
+    """Return the verdict with both faces, the scale and the probability in words."""
+    same = pair.verdict == "same"
+    tone: markup.Tone = "yes" if same else "no"
+    title = "The same person" if same else "Two different people"
+    faces = "".join(
+        f'<figure><img src="{photo.faces[0].thumb}" alt="Largest face of {photo.name}">'
+        f"<figcaption>{_which(photo)}</figcaption></figure>"
+        for photo in (one, two)
+    )
+    chance = markup.percent(pair.probability)
+    return (
+        f'<section class="l-verdict l-{tone}" aria-live="polite"><div class="l-pair">{faces}</div>'
+        f"<div><h2>{title}</h2><p>{markup.in_words(pair.probability)} "
+        f'<span class="l-soft">Probability that they are one person: {chance}.</span></p>'
+        f"{markup.scale(pair.distance, pair.threshold)}"
+        f'<p class="l-soft">Distance {pair.distance:.3f}, threshold &tau; {pair.threshold:.3f}: '
+        "at or below it, two faces count as one person.</p></div></section>"
+    )
+
+
+def _which(photo: SeenPhoto) -> str:
+    count = len(photo.faces)
+    return photo.name if count == 1 else f"{photo.name}: the largest of {count} faces"

@@ -1,0 +1,81 @@
+"""Put the page on the service's application."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+from limner.service.guard import is_api
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+_QUIET = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+}
+
+
+def mount_page(app: FastAPI, *, can_enrol: bool = True) -> FastAPI:
+    """Serve the page at ``/`` of an application; its own paths keep what they answer.
+
+    Args:
+        app: As `limner.service.create_app` returns it: `app.state.limner` is the engine.
+        can_enrol: Whether people may be enrolled, renamed and forgotten from the page; not
+            where strangers share it.
+
+    Returns:
+        The application.
+
+    Raises:
+        MissingExtraError: If Gradio is not installed.
+    """
+    os.environ.update(_QUIET)
+    uploads = tempfile.mkdtemp(prefix="limner-page-")  # readable by this user only
+    os.environ["GRADIO_TEMP_DIR"] = uploads
+    atexit.register(shutil.rmtree, uploads, ignore_errors=True)
+    import gradio as gr
+
+    from limner.studio.desk import Desk
+    from limner.studio.look import script, style_sheet, theme
+    from limner.studio.page import build_page
+
+    engine = app.state.limner
+    blocks = build_page(Desk(engine, can_enrol=can_enrol))
+    gr.mount_gradio_app(
+        app,
+        blocks,
+        path="/",
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        max_file_size=engine.settings.max_bytes,
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+        theme=theme(),
+        css=style_sheet(),
+        head=f"<script>{script('page.js')}</script>",
+    )
+    _keep_api(app)
+    return app
+
+
+def _keep_api(app: FastAPI) -> None:
+    """Let the page answer what is not the service's: an unknown ``/v1`` path stays a 404."""
+    from starlette.routing import Match, Mount
+
+    mount = app.router.routes[-1]
+    if not isinstance(mount, Mount):
+        raise TypeError("the page is not where Gradio mounts it.")
+    matches = mount.matches
+
+    def unless_api(scope: Any) -> Any:
+        return (Match.NONE, {}) if is_api(scope["path"]) else matches(scope)
+
+    mount.matches = unless_api  # type: ignore[method-assign]

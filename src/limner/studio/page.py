@@ -1,0 +1,48 @@
+"""The page: its tabs, and what fills each when it is opened first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from limner.studio import about, compare, lookalike, recognise, style
+from limner.studio.desk import Desk
+from limner.studio.events import Outcome, html, on
+
+TITLE = "limner"
+_DELETE_EVERY_S, _DELETE_AFTER_S = 300, 1800
+_Build = Callable[[Desk], Outcome]
+TABS: tuple[tuple[str, str, str, _Build], ...] = (
+    ("recognise", "Recognise", "Who is in these photos?", recognise.build),
+    ("compare", "Compare", "Do two photos show the same person?", compare.build),
+    ("lookalike", "Look-alike", "Who looks most like this?", lookalike.build),
+    ("style", "Style", "Paint a photo in the manner of a painting.", style.build),
+    ("about", "About", "What is inside, how sure it is, and where it ends.", about.build),
+)
+_HEADER = (
+    '<header class="l-head"><h1>limner</h1><p>Know a face, paint a picture, see what the '
+    "network sees. Everything stays on this machine.</p></header>"
+)
+
+
+def build_page(desk: Desk) -> Any:
+    """Return the page as Gradio blocks.
+
+    Args:
+        desk: The engine, and what the page may do.
+    """
+    with gr.Blocks(
+        title=TITLE, analytics_enabled=False, delete_cache=(_DELETE_EVERY_S, _DELETE_AFTER_S)
+    ) as page:
+        html(_HEADER)
+        with gr.Tabs(elem_id="tabs"):
+            for number, (name, label, question, build) in enumerate(TABS):
+                with gr.Tab(label, id=name, elem_id=f"tab-{name}") as tab:
+                    html(f'<p class="l-question">{question}</p>')
+                    first = build(desk)
+                opened = gr.State(False)
+                event = page.load if number == 0 else tab.select
+                on(event, first.once, [opened], [opened, *first.outputs], quiet=number == 0)
+    return page
