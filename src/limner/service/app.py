@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from limner.service.engine import Engine
 from limner.service.errors import Answer, answer_to, without_paths
@@ -23,7 +24,7 @@ from limner.service.routes import faces, health, jobs, people
 from limner.service.settings import Settings
 
 LOG = logging.getLogger("limner.service")
-_WORDS = {404: "UnknownPath", 405: "MethodNotAllowed", 413: "TooLarge", 400: "BadRequest"}
+_WORDS = {404: "UnknownPath", 405: "MethodNotAllowed", 413: "TooLarge", 422: "InvalidRequest"}
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -80,11 +81,12 @@ def _add_handlers(app: FastAPI, engine: Engine) -> None:
 
     async def refused(request: Request, error: Exception) -> JSONResponse:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        detail = str(getattr(error, "detail", ""))
-        answer = Answer(status, _WORDS.get(status, "Refused"), without_paths(detail))
+        status = 422 if status == 400 else status  # a body that cannot be parsed
+        detail = str(getattr(error, "detail", "")).rstrip(".").lower()
+        answer = Answer(status, _WORDS.get(status, "Refused"), without_paths(f"{detail}."))
         response = _respond(request, answer, error)
-        for name, value in (getattr(error, "headers", None) or {}).items():
-            response.headers[name] = value
+        if status == 405:
+            response.headers["allow"] = ", ".join(_allowed(request))
         return response
 
     app.add_exception_handler(HTTPException, refused)
@@ -93,6 +95,15 @@ def _add_handlers(app: FastAPI, engine: Engine) -> None:
     from limner.errors import LimnerError
 
     app.add_exception_handler(LimnerError, failed)
+
+
+def _allowed(request: Request) -> list[str]:
+    """Return the methods of every route that a path has, not of the first one alone."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return sorted(found)
 
 
 def _secrets(engine: Engine) -> list[str]:

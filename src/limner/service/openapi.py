@@ -29,12 +29,16 @@ def describe(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
     )
     components = document.setdefault("components", {})
-    components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    keyed = app.state.limner.settings.keys_demanded
+    if keyed:
+        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     schemas = components.get("schemas", {})
     for path, item in document["paths"].items():
         for method in _METHODS:
             if method in item:
                 _complete(path, method, item[method], schemas)
+                if keyed and path not in _OPEN:
+                    item[method]["security"] = [{"key": []}]
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     app.openapi_schema = document
@@ -42,8 +46,6 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 
 def _complete(path: str, method: str, call: dict[str, Any], schemas: dict[str, Any]) -> None:
-    if path not in _OPEN:
-        call["security"] = [{"key": []}]
     error = {"$ref": "#/components/schemas/Error"}
     for status, answer in call["responses"].items():
         content = answer.get("content", {})

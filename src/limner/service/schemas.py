@@ -299,7 +299,7 @@ class Into(_Schema):
     """Whom to merge a person into."""
 
     model_config = _example({"into": 9})
-    into: int = Field(ge=0, le=2**62)
+    into: int = Field(ge=0, le=2**53 - 1)
 
 
 class Export(_Schema):

@@ -47,7 +47,7 @@ from limner.service.schemas import (
 from limner.types import ImageArray
 
 router = APIRouter(prefix="/v1", tags=["people"])
-PersonId = Annotated[int, Path(ge=0, le=2**62, description="As /v1/people lists it.")]
+PersonId = Annotated[int, Path(ge=0, le=2**53 - 1, description="As /v1/people lists it.")]
 NoteForm = Annotated[str | None, Form(description="Kept in the gallery.", max_length=20_000)]
 _VACUUM_BYTES = 256 * 1024 * 1024
 
@@ -58,7 +58,7 @@ async def people(
     key: Reader,
     name: Annotated[str | None, Query(max_length=1000, description="Only this person.")] = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1_000,
-    offset: Annotated[int, Query(ge=0, le=2**62)] = 0,
+    offset: Annotated[int, Query(ge=0, le=2**53 - 1)] = 0,
 ) -> People:
     """List the people in the gallery, by name."""
     everybody = await engine.run(_people, engine.gallery, name)
@@ -262,7 +262,7 @@ def _exports(gallery: Gallery) -> list[Export]:
 @router.delete("/people/{person}/photos/{photo}", summary="Remove a photo", responses=answers(404))
 async def remove_photo(
     person: PersonId,
-    photo: Annotated[int, Path(ge=0, le=2**62, description="As the person's page lists it.")],
+    photo: Annotated[int, Path(ge=0, le=2**53 - 1, description="As the person's page lists it.")],
     engine: Shared,
     key: Enroller,
     facts: Facts,
