@@ -8,6 +8,7 @@ from typing import Any
 
 from common import REPOSITORY, RESULTS
 from limner.similarity import shipped
+from page_style_fast import style_fast, style_trained
 
 HEAD = """# Benchmarks
 
@@ -269,6 +270,14 @@ def main() -> None:
     if gallery_file.is_file():
         results = json.loads(gallery_file.read_text("utf-8"))
         parts.append("## Gallery: `python bench/gallery.py`\n\n" + gallery(results))
+    for name, title, write in (
+        ("style_fast", "Painting in one pass", style_fast),
+        ("style_trained", "A network of one's own", style_trained),
+    ):
+        if (RESULTS / f"{name}.json").is_file():
+            results = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+            head = f"## {title}: `python bench/{name}.py`\n\n" + machine_line(results["machine"])
+            parts.append(f"{head}\n{write(results)}")
     target = REPOSITORY / "docs" / "benchmarks.md"
     target.write_text("\n".join(part.rstrip() + "\n" for part in parts), "utf-8")
     print(f"written: {target}")
