@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from limner.types import Embedding, Face, Match, Pair
+from limner.types import Embedding, Face, FloatArray, Match, Pair
 
 _T = TypeVar("_T")
 
@@ -194,6 +194,45 @@ class JobState:
 
 
 @dataclass(frozen=True)
+class NamedModel:
+    """A classifier, or patches of units, that the service was started with."""
+
+    name: str
+    kind: str
+    classes: list[str]
+
+
+@dataclass(frozen=True)
+class ClassifiedItem:
+    """What a model says about one item.
+
+    Attributes:
+        name: Of the item.
+        label: The likeliest class.
+        probability: Of it.
+        classes: Classes and probabilities, the likeliest first.
+        class_map: How much each place speaks for the label, float32; None if not asked for.
+    """
+
+    name: str
+    label: str
+    probability: float
+    classes: dict[str, float]
+    class_map: FloatArray | None
+
+
+@dataclass(frozen=True)
+class ExcitedUnit:
+    """A unit that a picture excites; the box is what it sees there, in pixels."""
+
+    layer: str
+    unit: int
+    value: float
+    box_xyxy: list[float]
+    strength: float | None
+
+
+@dataclass(frozen=True)
 class ServiceInfo:
     """What a service is and holds."""
 
@@ -245,6 +284,14 @@ def comparison(found: dict[str, Any]) -> Comparison:
 def verification(found: dict[str, Any]) -> Verification:
     """Return a photo held against one person."""
     return Verification(_pair(found), found["person"], found["person_id"], face(found["face"]))
+
+
+def classified(found: dict[str, Any]) -> ClassifiedItem:
+    """Return what a model says about one item."""
+    classes = {one["label"]: one["probability"] for one in found["classes"]}
+    sent = found["class_map"]
+    class_map = None if sent is None else np.asarray(sent, np.float32)
+    return ClassifiedItem(found["name"], found["label"], found["probability"], classes, class_map)
 
 
 def enrolment(found: dict[str, Any]) -> Enrolment:

@@ -9,42 +9,40 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
-
-import numpy as np
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from limner import errors
 from limner.client import answers
 from limner.client.answers import (
     Calibrated,
+    ClassifiedItem,
     Comparison,
     Enrolment,
+    ExcitedUnit,
     ForgottenPerson,
     JobState,
     Known,
     KnownPhoto,
+    NamedModel,
     PhotoAnswer,
     Ranked,
     Recognised,
     ServiceInfo,
     Verification,
 )
-from limner.errors import ImageError, MissingExtraError, ServiceError
+from limner.client.transport import Transport
+from limner.client.wire import Upload, box_text, error_of, id_of
+from limner.errors import ServiceError
 from limner.types import BoxXYXY, Face
 
 if TYPE_CHECKING:
-    from typing import Self
+    pass
 
-    import httpx
-
-Upload: TypeAlias = "str | os.PathLike[str] | bytes"
 Pick = Literal["one", "largest"]
 
 
-class Client:
+class Client(Transport):
     """Speaks with a running service.
 
     Args:
@@ -56,42 +54,6 @@ class Client:
     Raises:
         MissingExtraError: If httpx is not installed.
     """
-
-    def __init__(
-        self,
-        address: str = "http://127.0.0.1:8000",
-        *,
-        key: str | None = None,
-        timeout_s: float = 60.0,
-        patience_s: float = 30.0,
-    ) -> None:
-        try:
-            import httpx
-        except ImportError as error:
-            raise MissingExtraError(
-                "the client needs httpx: pip install 'limner[studio]'."
-            ) from error
-        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        self.address = address.rstrip("/")
-        self._patience_s = patience_s
-        self._http: httpx.Client = httpx.Client(
-            base_url=self.address, headers=headers, timeout=timeout_s, trust_env=False
-        )
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # --- faces -------------------------------------------------------------------------
 
@@ -135,7 +97,12 @@ class Client:
         Raises:
             FaceCountError: If a photo shows no face, or several and nothing says which.
         """
-        form = {"pick": pick, "box_a": _box(box_a), "box_b": _box(box_b), "threshold": threshold}
+        form = {
+            "pick": pick,
+            "box_a": box_text(box_a),
+            "box_b": box_text(box_b),
+            "threshold": threshold,
+        }
         return answers.comparison(self._post("/v1/compare", {"a": a, "b": b}, form))
 
     def identify(self, photo: Upload, *, threshold: float | None = None) -> PhotoAnswer[Recognised]:
@@ -157,14 +124,14 @@ class Client:
         Raises:
             UnknownNameError: If there is no such person.
         """
-        form = {"name": name, "pick": pick, "box": _box(box), "threshold": threshold}
+        form = {"name": name, "pick": pick, "box": box_text(box), "threshold": threshold}
         return answers.verification(self._post("/v1/verify", {"photo": photo}, form))
 
     def lookalike(
         self, photo: Upload, *, top: int = 5, pick: Pick = "one", box: BoxXYXY | None = None
     ) -> list[Ranked]:
         """Return the people who look most alike, nearest first."""
-        form = {"top": top, "pick": pick, "box": _box(box)}
+        form = {"top": top, "pick": pick, "box": box_text(box)}
         found = self._post("/v1/lookalike", {"photo": photo}, form)
         return [Ranked(**one) for one in found["people"]]
 
@@ -202,7 +169,7 @@ class Client:
     ) -> Enrolment:
         """Enrol somebody from photos; a person of that name gets more photos."""
         many = [photos] if isinstance(photos, str | bytes | os.PathLike) else list(photos)
-        form = {"name": name, "note": note, "pick": pick, "box": _box(box)}
+        form = {"name": name, "note": note, "pick": pick, "box": box_text(box)}
         return answers.enrolment(self._post("/v1/people", {"photos": many}, form))
 
     def photos(self, name: str) -> list[KnownPhoto]:
@@ -273,7 +240,7 @@ class Client:
 
     def job(self, job: str | JobState) -> JobState:
         """Tell how far a job is."""
-        return JobState(**self._ask("GET", f"/v1/jobs/{_id(job)}"))
+        return JobState(**self._ask("GET", f"/v1/jobs/{id_of(job)}"))
 
     def jobs(self) -> list[JobState]:
         """Return the jobs of this key, the newest first."""
@@ -284,10 +251,10 @@ class Client:
         import httpx
 
         try:
-            with self._http.stream("GET", f"/v1/jobs/{_id(job)}/events", timeout=60.0) as stream:
+            with self._http.stream("GET", f"/v1/jobs/{id_of(job)}/events", timeout=60.0) as stream:
                 if stream.status_code != 200:
                     stream.read()
-                    raise _error(stream)
+                    raise error_of(stream)
                 for line in stream.iter_lines():
                     if line.startswith("data: "):
                         yield JobState(**json.loads(line[6:]))
@@ -310,19 +277,79 @@ class Client:
 
     def preview(self, job: str | JobState) -> bytes:
         """Return the picture as it forms, a small JPEG."""
-        return self._send("GET", f"/v1/jobs/{_id(job)}/preview").content
+        return self._send("GET", f"/v1/jobs/{id_of(job)}/preview").content
 
     def result(self, job: str | JobState) -> bytes:
         """Return the finished picture, a PNG."""
-        return self._send("GET", f"/v1/jobs/{_id(job)}/result").content
+        return self._send("GET", f"/v1/jobs/{id_of(job)}/result").content
 
     def cancel(self, job: str | JobState) -> JobState:
         """Ask a job to end."""
-        return JobState(**self._ask("POST", f"/v1/jobs/{_id(job)}/cancel"))
+        return JobState(**self._ask("POST", f"/v1/jobs/{id_of(job)}/cancel"))
 
     def delete_job(self, job: str | JobState) -> None:
         """Cancel a job and delete everything of it."""
-        self._ask("DELETE", f"/v1/jobs/{_id(job)}")
+        self._ask("DELETE", f"/v1/jobs/{id_of(job)}")
+
+    # --- models and units --------------------------------------------------------------
+
+    def models(self) -> list[NamedModel]:
+        """Return the classifiers and patches that the service was started with."""
+        return [NamedModel(**one) for one in self._ask("GET", "/v1/models")["models"]]
+
+    def classify(
+        self,
+        model: str,
+        file: Upload,
+        *,
+        top: int = 5,
+        maps: bool = False,
+        pick: Pick = "one",
+        box: BoxXYXY | None = None,
+    ) -> list[ClassifiedItem]:
+        """Ask a trained classifier about a photo, about series or about a volume.
+
+        Args:
+            model: As `models` lists it.
+            file: Its name's ending says what it is; give a path, not bytes, for series and
+                volumes.
+            top: How many classes are named.
+            maps: Whether class maps come along.
+            pick: Which face of a photo.
+            box: The face in this box.
+        """
+        form = {
+            "model": model,
+            "top": top,
+            "maps": maps,
+            "pick": pick,
+            "box": box_text(box),
+        }
+        found = self._post("/v1/classify", {"file": file}, form)
+        return [answers.classified(one) for one in found["items"]]
+
+    def units(
+        self,
+        photo: Upload,
+        *,
+        network: str = "vgg16_hed",
+        layer: str | None = None,
+        patches: str | None = None,
+        count: int = 12,
+    ) -> list[ExcitedUnit]:
+        """Return the units of a layer that a picture excites most.
+
+        Args:
+            photo: A picture.
+            network: Which network.
+            layer: One of its layers.
+            patches: Patches of the service's models folder: then units are compared with what
+                photos do to them.
+            count: How many.
+        """
+        form = {"network": network, "layer": layer, "patches": patches, "count": count}
+        found = self._post("/v1/units", {"photo": photo}, form)
+        return [ExcitedUnit(**one) for one in found["units"]]
 
     # --- the service -------------------------------------------------------------------
 
@@ -338,85 +365,3 @@ class Client:
             return self._http.get("/readyz").status_code == 200
         except httpx.TransportError:
             return False
-
-    # --- the wire ----------------------------------------------------------------------
-
-    def _post(
-        self, path: str, files: Mapping[str, Any], form: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
-        parts = [
-            (name, _part(one))
-            for name, given in files.items()
-            for one in (given if isinstance(given, list) else [given])
-        ]
-        filled = {name: str(v) for name, v in (form or {}).items() if v is not None}
-        found: dict[str, Any] = self._send("POST", path, files=parts, data=filled).json()
-        return found
-
-    def _ask(
-        self, method: str, path: str, *, body: Any = None, params: Mapping[str, Any] | None = None
-    ) -> Any:
-        answer = self._send(method, path, json=body, params=params)
-        return answer.json() if answer.content else None
-
-    def _send(self, method: str, path: str, **given: Any) -> httpx.Response:
-        """Send a request, again while the service says that it is busy."""
-        import httpx
-
-        until = time.monotonic() + self._patience_s
-        while True:
-            try:
-                answer = self._http.request(method, path, **given)
-            except httpx.TransportError as error:
-                raise self._unreachable(error) from error
-            if answer.is_success:
-                return answer
-            found = _error(answer)
-            wait_s = getattr(found, "retry_after_s", None)
-            if wait_s is None or time.monotonic() + wait_s > until:
-                raise found
-            time.sleep(wait_s)
-
-    def _unreachable(self, error: Exception) -> ServiceError:
-        words = str(error) or type(error).__name__
-        return ServiceError(f"{self.address} cannot be reached: {words}.", kind="Unreachable")
-
-
-def _part(upload: Upload) -> tuple[str, bytes]:
-    if isinstance(upload, bytes):
-        return "upload", upload
-    path = Path(upload)
-    try:
-        return path.name, path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"{path} cannot be read: {(error.strerror or '').lower()}.") from error
-
-
-def _box(box: BoxXYXY | None) -> str | None:
-    return None if box is None else ",".join(str(float(np.float64(v))) for v in box)
-
-
-def _id(job: str | JobState) -> str:
-    return job if isinstance(job, str) else job.id
-
-
-def _error(answer: httpx.Response) -> Exception:
-    """Return limner's own exception for an answer that is none of success."""
-    try:
-        words = answer.json()["error"]
-        kind, message = str(words["type"]), str(words["message"])
-    except (ValueError, KeyError, TypeError):
-        kind, message = "ServiceError", f"the service answered {answer.status_code}."
-    own = getattr(errors, kind, None)
-    if kind == "FaceCountError":
-        first = message.split(" ", 1)[0]
-        return errors.FaceCountError(message, count=int(first) if first.isdigit() else 0)
-    if isinstance(own, type) and issubclass(own, errors.InputError):
-        return own(message)
-    after = answer.headers.get("retry-after", "")
-    return ServiceError(
-        message,
-        status=answer.status_code,
-        kind=kind,
-        retry_after_s=int(after) if after.isdigit() else None,
-    )

@@ -20,7 +20,7 @@ from limner.service.engine import Engine
 from limner.service.errors import Answer, answer_to, without_paths
 from limner.service.guard import Guard
 from limner.service.openapi import describe
-from limner.service.routes import faces, health, jobs, people
+from limner.service.routes import faces, health, jobs, models, people
 from limner.service.settings import Settings
 
 LOG = logging.getLogger("limner.service")
@@ -63,7 +63,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.limner = engine
-    for part in (health, faces, people, jobs):
+    for part in (health, faces, people, jobs, models):
         app.include_router(part.router)
     app.add_middleware(Guard, engine=engine)
     _add_handlers(app, engine)

@@ -9,17 +9,19 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from limner import images
 from limner.errors import LimnerError, ServiceError
 from limner.faces import FaceAnalyzer
 from limner.images import Limits
 from limner.service.audit import Audit
 from limner.service.jobs import Jobs
 from limner.service.keys import Keys
+from limner.service.lane import SlowLane
 from limner.service.measures import Measures
 from limner.service.pool import Looked, Pool
 from limner.service.settings import Settings
 from limner.service.state import State
-from limner.types import Face
+from limner.types import Face, ImageArray
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,6 +86,7 @@ class Engine:
         self.audit = Audit(settings.state_folder)
         self.measures = Measures()
         self.jobs = Jobs(self.state, settings)
+        self.slow = SlowLane()
         self.stopping = threading.Event()
         self.problem: str | None = None
         self._closed = False
@@ -182,6 +185,7 @@ class Engine:
         if self._pool is not None:
             self._pool.close()
         self._threads.shutdown(wait=True)
+        self.slow.close()
         if self._gallery is not None:
             self._gallery.close()
         self._gallery = self._pool = self._analyzer = None
@@ -267,6 +271,16 @@ class Engine:
                     future.cancel()
                 raise
         return found
+
+    async def read(self, data: bytes) -> ImageArray:
+        """Return an uploaded picture's pixels, (H, W, 3), uint8 RGB.
+
+        Raises:
+            ImageError: If it cannot be read, or exceeds the limits.
+        """
+        chosen = self.settings
+        limits = Limits(max_bytes=chosen.max_bytes, max_pixels=chosen.max_pixels)
+        return await self.run(images.read, data, limits=limits)
 
     async def run(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Run something that waits for the disk on one of two threads beside the pool."""

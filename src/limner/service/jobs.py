@@ -8,10 +8,8 @@ times, is marked ``lost``.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-import os
 import queue
 import secrets
 import shutil
@@ -24,6 +22,7 @@ from typing import Any, Literal, cast
 
 from limner.errors import LimnerError, ServiceError
 from limner.service.keys import Key, now
+from limner.service.lane import step_back
 from limner.service.pool import too_busy
 from limner.service.settings import Settings
 from limner.service.state import State, private_folder
@@ -32,7 +31,6 @@ LOG = logging.getLogger("limner.service")
 Status = Literal["queued", "running", "done", "failed", "cancelled", "lost"]
 OPEN: tuple[Status, ...] = ("queued", "running")
 MAX_ATTEMPTS = 3
-_NICENESS = 10
 _PURGE_EVERY_S = 60.0
 _SAVE_EVERY_S = 1.0
 
@@ -268,8 +266,7 @@ class Jobs:
         self._purge()
 
     def _work(self) -> None:
-        with contextlib.suppress(AttributeError, OSError):  # faces come first
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        step_back()
         while not self.stopping.is_set():
             try:
                 job_id = self._queue.get(timeout=_PURGE_EVERY_S)
