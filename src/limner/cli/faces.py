@@ -16,6 +16,7 @@ from limner.cli.options import (
     ThresholdOption,
     grouped,
 )
+from limner.cli.pair_heads import HeadOption, HeadsOption, choose_head
 
 if TYPE_CHECKING:
     from limner.types import Embedding, Face, Pair, Verdict
@@ -80,6 +81,8 @@ def compare(
     box_b: Annotated[
         str | None, typer.Option("--box-b", metavar="X0,Y0,X1,Y1", help="The face meant in B.")
     ] = None,
+    head: HeadOption = None,
+    heads: HeadsOption = None,
     model: ModelOptions,
     find: FindOptions,
     json: JsonOption = False,
@@ -92,8 +95,13 @@ def compare(
     wanted = [(p, work.which_face(PickOptions(largest and box is None, box))) for p, box in boxes]
     writing.check_draw_target(draw, [a])
     analyzer = work.make_analyzer(find, model)
+    judge = choose_head(analyzer.embedder_id, head, heads)
     faces = [work.one_face(analyzer, photo, which) for photo, which in wanted]
-    pair = _judge(*(work.embedding_of(face) for face in faces), threshold=threshold)
+    first, second = (work.embedding_of(face) for face in faces)
+    if judge is not None:
+        pair = judge.judge(first.vector, second.vector, threshold=threshold)
+    else:
+        pair = _judge(first, second, threshold=threshold)
     if draw is not None:
         _draw_pair(draw, [a, b], faces, pair)
     if json:

@@ -17,6 +17,7 @@ from limner.cli.options import (
     ThresholdOption,
     grouped,
 )
+from limner.cli.pair_heads import HeadOption, HeadsOption, choose_head
 from limner.errors import InputError
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ def verify(
     *,
     threshold: ThresholdOption = None,
     draw: DrawOption = None,
+    head: HeadOption = None,
+    heads: HeadsOption = None,
     gallery: GalleryOption = None,
     pick: PickOptions,
     model: ModelOptions,
@@ -107,7 +110,9 @@ def verify(
         people.person(name)
         analyzer = people.analyzer(find, model)
         face = work.one_face(analyzer, photo, which)
-        pair = people.gallery.verify(name, work.embedding_of(face), threshold=threshold)
+        judge = choose_head(analyzer.embedder_id, head, heads)
+        embedding = work.embedding_of(face)
+        pair = people.gallery.verify(name, embedding, threshold=threshold, head=judge)
     same = pair.verdict == "same"
     if draw is not None:
         title, kind = (name, "recognised") if same else (f"not {name}", "not_recognised")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from limner.cli import train_faces, train_models, train_reports
+from limner.cli import pair_heads, train_faces, train_models, train_reports
 
 app = typer.Typer(
     help="Train on a folder of people, and look at what came of it.",
@@ -13,6 +13,7 @@ app = typer.Typer(
 )
 app.command("classify")(train_faces.classify)
 app.command("embed")(train_faces.embed)
+app.command("pair-head")(pair_heads.pair_head)
 app.command("resume")(train_faces.resume)
 app.command("recipes")(train_reports.recipes)
 app.command("report")(train_reports.report)

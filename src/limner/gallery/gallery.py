@@ -22,7 +22,7 @@ from limner.gallery.records import (
 )
 from limner.gallery.store import Incoming, NewFace, OnConflict, unknown_person
 from limner.gallery.verdicts import checked_threshold
-from limner.similarity import squared_l2
+from limner.similarity import PairHead, squared_l2
 from limner.types import Embedding, FloatArray, ImageArray, Match, Pair
 
 _BULK = 20_000
@@ -140,13 +140,22 @@ class Gallery(GalleryFile):
 
     # --- asking ------------------------------------------------------------------------
 
-    def verify(self, name: str, embedding: Embedding, *, threshold: float | None = None) -> Pair:
+    def verify(
+        self,
+        name: str,
+        embedding: Embedding,
+        *,
+        threshold: float | None = None,
+        head: PairHead | None = None,
+    ) -> Pair:
         """Tell whether an embedding is a person's (1:1), by the nearest of theirs.
 
         Args:
             name: The person.
             embedding: Of the face in question.
             threshold: Another tau than the calibrated one.
+            head: Another pair head than the calibrated squared distance; it must have been
+                fitted to the gallery's embedder.
 
         Raises:
             UnknownNameError: If there is no such person.
@@ -160,6 +169,9 @@ class Gallery(GalleryFile):
             if person is None:
                 raise unknown_person(self._store, name)
             theirs = self._store.vectors_of(person.id)
+        if head is not None:
+            nearest = int(head.distance(np.broadcast_to(vectors, theirs.shape), theirs).argmin())
+            return head.judge(vectors[0], theirs[nearest], threshold=threshold)
         distance = float(squared_l2(np.broadcast_to(vectors, theirs.shape), theirs).min())
         return verdicts.pair(distance, threshold)
 

@@ -11,7 +11,7 @@ from limner.similarity.distances import (
     squared_l2,
 )
 from limner.similarity.fitting import LabelledPairs, false_match_table, fit_calibration
-from limner.similarity.heads import KINDS, HeadKind, PairHead, fit_pair_head
+from limner.similarity.heads import KINDS, HeadKind, PairHead, fit_pair_head, recalibrate
 from limner.similarity.metrics import (
     ReliabilityBin,
     brier_score,
@@ -50,6 +50,7 @@ __all__ = [
     "log_loss",
     "normalise",
     "pairwise_squared_l2",
+    "recalibrate",
     "reliability_table",
     "shipped",
     "squared_l2",

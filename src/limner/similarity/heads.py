@@ -12,7 +12,7 @@ time from two: fitting weighs both kinds of pairs equally, however many there ar
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -247,6 +247,27 @@ def fit_pair_head(
     if l2 is not None:
         raise InputError(f"l2 applies to weighted_l1 and chi_square heads only, not to {kind}.")
     return _fit_plain(kind, terms, labels)
+
+
+def recalibrate(head: PairHead, a: ArrayLike, b: ArrayLike, same: ArrayLike) -> PairHead:
+    """Fit a head's threshold and slope anew, and leave its weights as they are.
+
+    A head that was trained end to end is too sure of people whom it has not seen; this makes
+    its probabilities true of them.
+
+    Args:
+        head: Any head.
+        a: Shape (N, D), unit rows of people whom the head was not trained on.
+        b: Shape (N, D), unit rows.
+        same: Shape (N,), true where the pair shows one person.
+
+    Raises:
+        TooFewPairsError: If either kind of pair is rarer than `MIN_PAIRS`.
+        InputError: If the pairs of one person are not nearer than the pairs of two.
+    """
+    distance = head.distance(a, b)
+    fitted = _fit_plain("squared_l2", distance[:, None], check_labels(same, len(distance)))
+    return replace(head, threshold=fitted.threshold, slope=fitted.slope)
 
 
 def _smoothed(labels: NDArray[np.bool_]) -> Float64:

@@ -15,7 +15,14 @@ from torch.nn import functional
 
 from limner import images, weights
 from limner.errors import InputError, LimnerError
-from limner.similarity import Calibration, LabelledPairs, error_curve, fit_calibration
+from limner.similarity import (
+    Calibration,
+    LabelledPairs,
+    PairHead,
+    error_curve,
+    fit_calibration,
+    recalibrate,
+)
 from limner.training import card, plots
 from limner.training.answer import tile_faces
 from limner.training.checkpoints import save_weights
@@ -32,6 +39,7 @@ from limner.training.model_folder import (
     write_text,
 )
 from limner.training.module import FaceModule, equal_error_rate
+from limner.training.pairs import SiameseLoss
 from limner.training.prepare import Prepared
 
 _PAIRS = 20_000
@@ -172,6 +180,7 @@ def _write_heads(
             embedder_id=embedder_id,
             fitted_on=f"{ready.people.root.name}: {_side_word(side)} people of the training",
             seed=ready.recipe.seed,
+            trained=ready.loss.head.to_pair_head() if isinstance(ready.loss, SiameseLoss) else None,
         )
     except LimnerError as error:
         warnings.warn(f"no pair heads: {error}", RuntimeWarning, stacklevel=1)
@@ -191,6 +200,7 @@ def calibrate(
     embedder_id: str,
     fitted_on: str,
     seed: int,
+    trained: PairHead | None = None,
 ) -> Calibration:
     """Fit pair heads on embeddings of people that the training has not seen.
 
@@ -200,6 +210,8 @@ def calibrate(
         embedder_id: Whose embeddings they are.
         fitted_on: In words.
         seed: Of the choice of pairs.
+        trained: A head that was trained with the embedder: it takes the place of the fitted one
+            of its kind, with a threshold and a slope of these people.
 
     Raises:
         TooFewPairsError: If there are too few pairs.
@@ -218,13 +230,19 @@ def calibrate(
     impostors = np.flatnonzero(~same)
     impostors = generator.permutation(impostors)[:_IMPOSTORS]
     gap = values[first[impostors]] - values[second[impostors]]
-    return fit_calibration(
+    calibration = fit_calibration(
         pairs,
         None,
         np.einsum("nd,nd->n", gap, gap),
         embedder_id=embedder_id,
         fitted_on=fitted_on,
     )[0]
+    if trained is None:
+        return calibration
+    own = recalibrate(trained, pairs.a, pairs.b, pairs.same)
+    figures = {**calibration.figures, "trained_head": own.kind}
+    heads = {**calibration.heads, own.kind: own}
+    return dataclasses.replace(calibration, heads=heads, figures=figures)
 
 
 def verification(rows: Tensor, labels: Tensor) -> dict[str, float]:

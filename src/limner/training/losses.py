@@ -25,6 +25,7 @@ from limner.training.class_losses import (
     SoftmaxLoss,
     scale_for,
 )
+from limner.training.pairs import SiameseLoss
 from limner.training.ranking_losses import (
     ContrastiveLoss,
     Mined,
@@ -46,6 +47,7 @@ LOSSES: dict[str, type[Loss]] = {
     "triplet": TripletLoss,
     "contrastive": ContrastiveLoss,
     "pairwise": PairwiseLoss,
+    "siamese": SiameseLoss,
 }
 
 
@@ -85,7 +87,7 @@ def build_loss(
     Args:
         name: One of `LOSSES`.
         classes: Number of people; needed by softmax, center, asoftmax, cosface and arcface.
-        dim: Width of the embedding; needed by the same ones.
+        dim: Width of the embedding; needed by the same ones and by siamese.
         options: Those of the class, such as `margin`.
 
     Returns:
@@ -102,8 +104,11 @@ def build_loss(
             f"loss must be one of {', '.join(LOSSES)}, got {name!r}.{near(name, list(LOSSES))}"
         )
     check_options(f"the {name} loss", factory, options)
-    if "classes" not in inspect.signature(factory).parameters:
-        return factory(**options)
-    if classes is None or dim is None:
-        raise InputError(f"the {name} loss needs the number of classes and the embedding's width.")
-    return factory(classes=classes, dim=dim, **options)
+    parameters = inspect.signature(factory).parameters
+    given = {"classes": classes, "dim": dim}
+    words = {"classes": "the number of classes", "dim": "the embedding's width"}
+    needed = {name: value for name, value in given.items() if name in parameters}
+    missing = [words[key] for key, value in needed.items() if value is None]
+    if missing:
+        raise InputError(f"the {name} loss needs {' and '.join(missing)}.")
+    return factory(**needed, **options)
