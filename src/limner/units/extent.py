@@ -91,7 +91,8 @@ def join(extents: Sequence[Extent | None], shapes: Sequence[Sequence[int]], dim:
     axes = []
     for number in range(len(known[0])):
         parts = [e[number] for e in known]
-        sizes = [max(p.low.shape[d] for p in parts) for d in range(ndim)]
+        lines = [line for p in parts for line in (p.low, p.high)]
+        sizes = [max(line.shape[d] for line in lines) for d in range(ndim)]
         lows, highs = [], []
         for extent, shape in zip(extents, shapes, strict=True):
             sizes[dim] = shape[dim]
@@ -182,7 +183,7 @@ def mix_channels(extent: Extent, groups: int, outputs: int, channel: int) -> Ext
     return tuple(replace(a, low=mixed(a.low, True), high=mixed(a.high, False)) for a in extent)
 
 
-def read_through(extent: Extent, dim: int, sources: Tensor) -> Extent:
+def read_through(extent: Extent, dim: int, sources: Tensor, *, spread: bool = False) -> Extent:
     """Return what outputs see that read several input positions each.
 
     Args:
@@ -190,10 +191,11 @@ def read_through(extent: Extent, dim: int, sources: Tensor) -> Extent:
         dim: The dimension along which is read, counted from the start.
         sources: Shape (outputs, K), the positions that each output reads; those below 0 are
             padding and see nothing.
+        spread: Whether a dimension of size 1 is one position, and not the same for all of them.
     """
 
     def gathered(line: Tensor, smallest: bool) -> Tensor:
-        if line.shape[dim] == 1:
+        if line.shape[dim] == 1 and not spread:
             return line
         nothing = NOTHING if smallest else -NOTHING
         there = sources.reshape(-1).clamp(min=0)

@@ -295,7 +295,7 @@ def _pad(extent: Extent, pads: Sequence[int], shape: Sequence[int]) -> Extent:
             )
             for a in extent
         )
-        extent = ex.shift(ex.read_through(widened, dim, sources), dim, -before)
+        extent = ex.shift(ex.read_through(widened, dim, sources, spread=True), dim, -before)
     return extent
 
 
