@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from limner.cli import classify_faces
+from limner.cli import classify_arrays, classify_faces
 
 app = typer.Typer(
     help="Ask a classifier that was trained with limner.",
@@ -19,3 +19,5 @@ def classify() -> None:
 
 
 app.command("face")(classify_faces.face)
+app.command("series")(classify_arrays.classify_series)
+app.command("volume")(classify_arrays.classify_volume)

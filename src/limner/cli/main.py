@@ -39,6 +39,7 @@ COMMANDS = {
     "keys": "limner.cli.keys:app",
     "train": "limner.cli.train:app",
     "classify": "limner.cli.classify:app",
+    "alike": "limner.cli.classify_arrays:alike",
     "units": "limner.cli.units:app",
     "demo": "limner.cli.demo:demo",
 }

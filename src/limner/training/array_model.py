@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner.errors import InputError, ShapeError, UnknownNameError
-from limner.training.samples import FloatArray, Samples
+from limner.similarity import PairHead
+from limner.training.samples import FloatArray
 from limner.types import Embedding
 
 if TYPE_CHECKING:
@@ -75,12 +76,14 @@ class ArrayNet:
 
     def build(self) -> TrunkAndHead:
         """Return one untrained network."""
+        import torch
+
         from limner.nets.inception import InceptionNet
         from limner.nets.nd import SmallResNet
 
         classes = len(self.classes) if self.embedding is None else None
         if self.net == "resnet":
-            return SmallResNet(
+            resnet = SmallResNet(
                 self.dims,
                 self.shape[0],
                 classes=classes,
@@ -89,6 +92,9 @@ class ArrayNet:
                 stem_stride=self._stem_stride(),
                 dropout=self.dropout,
             )
+            if self.dims == 3:  # a quarter faster on a CPU
+                return resnet.to(memory_format=torch.channels_last_3d)
+            return resnet
         size: Literal["full", "small"] = "small" if self.net == "inception_small" else "full"
         return InceptionNet(
             self.dims, self.shape[0], self.embedding or 1, size=size, classes=classes
@@ -96,8 +102,8 @@ class ArrayNet:
 
     def _stem_stride(self) -> int:
         """Return the first step: long series and volumes are looked at more coarsely."""
-        if self.dims == 3:
-            return 2  # 28 voxels a side are as much work as a picture of 148
+        if self.dims == 3:  # 28 voxels a side are as much work as a picture of 148
+            return min(4, max(1, min(self.shape[1:]) // 7))
         return min(4, max(1, self.shape[1] // 128))
 
     def scale(self, values: FloatArray) -> FloatArray:
@@ -126,6 +132,8 @@ class ArrayModel:
         reference_names: Shape (N,).
         figures: What was measured when it was trained.
         flips: Whether volumes are also read mirrored, and the scores averaged.
+        head: Turns the distance of two embeddings into the probability of one class; None
+            where there were too few pairs to fit it.
     """
 
     net: ArrayNet
@@ -135,6 +143,7 @@ class ArrayModel:
     reference_names: tuple[str, ...]
     figures: dict[str, Any] = field(default_factory=dict)
     flips: bool = False
+    head: PairHead | None = None
 
     # --- what it says -------------------------------------------------------------------
 
@@ -297,6 +306,7 @@ class ArrayModel:
                 "embedder_id": self.embedder_id,
                 **asdict(self.net),
                 "flips": self.flips,
+                "head": None if self.head is None else self.head.to_json(),
                 "figures": self.figures,
             }
             (target / DESCRIPTION).write_text(json.dumps(document, indent=2) + "\n")
@@ -349,6 +359,7 @@ def load_model(folder: str | Path) -> ArrayModel:
         tuple(str(name) for name in names),
         document["figures"],
         bool(document["flips"]),
+        None if document["head"] is None else PairHead.from_json(document["head"]),
     )
 
 
@@ -357,27 +368,3 @@ def _embed(net: TrunkAndHead, x: Any) -> Any:
     from torch.nn import functional
 
     return net(x) if net.unit_length else functional.normalize(net.features(x), dim=1)
-
-
-def nearest(model: ArrayModel, samples: Samples, *, top: int = 5) -> list[list[tuple[int, float]]]:
-    """Return, for each item, the training items most like it.
-
-    Args:
-        model: Whose training items are searched.
-        samples: What is asked about.
-        top: How many at most.
-
-    Returns:
-        For each item (number of the training item, squared distance in [0, 4]), nearest
-        first.
-
-    Raises:
-        InputError: If `top` is below 1.
-    """
-    from limner.similarity.distances import pairwise_squared_l2
-
-    if top < 1:
-        raise InputError(f"top must be 1 or larger, got {top}.")
-    distances = pairwise_squared_l2(model.vectors(samples.values), model.reference)
-    order = np.argsort(distances, axis=1, kind="stable")[:, :top]
-    return [[(int(i), float(distances[row, i])) for i in picks] for row, picks in enumerate(order)]

@@ -56,6 +56,7 @@ class ArrayReport:
     Attributes:
         model: The trained model.
         figures: On the test set.
+        test: The test set.
         train_counts: Training items of each class.
         tested_on: What the test set was, in words.
         seed: Of everything that was drawn.
@@ -68,6 +69,7 @@ class ArrayReport:
 
     model: ArrayModel
     figures: ArrayFigures
+    test: Samples
     train_counts: dict[str, int]
     tested_on: str
     seed: int
@@ -105,7 +107,8 @@ class Answer:
         probability: Of it, in [0, 1].
         scores: Of every class; they sum to 1.
         truth: The item's own label, where it has one.
-        class_map: How much each place speaks for `label`, the sides of the input.
+        class_map: How much more each place speaks for `label` than for a class on average,
+            the sides of the input.
     """
 
     name: str
@@ -191,7 +194,8 @@ def answer(model: ArrayModel, samples: Samples) -> list[Answer]:
                 probability=float(row[best]),
                 scores={n: float(s) for n, s in zip(model.net.classes, row, strict=True)},
                 truth=None if truth == UNKNOWN else truth,
-                class_map=maps[i, best],
+                # softmax sees only how much more a class gets than the others
+                class_map=maps[i, best] - maps[i].mean(axis=0),
             )
         )
     return answers

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from limner.errors import InputError
+from limner.training.alike import fit_head
 from limner.training.array_fit import ArrayRecipe, OnEpoch, fit_model
 from limner.training.array_model import ArrayModel, ArrayNet, Net, Scaling, load_model
 from limner.training.array_report import Answer, ArrayReport, answer, figures_of
@@ -158,12 +159,17 @@ def train_and_test(
         folder = Path(scratch) if out is None else Path(out)
         model = fit_model(train, net, recipe, seed=seed, out=folder, flips=flips, on_epoch=remember)
     figures = figures_of(model, test)
-    model = replace(model, figures={**figures.to_json(), "tested_on": tested_on})
+    model = replace(
+        model,
+        figures={**figures.to_json(), "tested_on": tested_on},
+        head=fit_head(model, test, seed=seed),
+    )
     if out is not None:
         model.save(out)
     return ArrayReport(
         model=model,
         figures=figures,
+        test=test,
         train_counts=train.counts(),
         tested_on=tested_on,
         seed=seed,

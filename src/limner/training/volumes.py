@@ -24,7 +24,7 @@ from limner.training.volume_files import (
     volume_parts,
 )
 
-EPOCHS, MEMBERS, WIDTH = 20, 1, 12
+EPOCHS, MEMBERS, WIDTH = 25, 1, 16
 HOLD_OUT = 0.2
 
 DEFAULT_RECIPE = ArrayRecipe(epochs=EPOCHS, distortion=VolumeDistortion())

@@ -1,0 +1,227 @@
+"""Options of the commands for signals and volumes, each declared once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from limner.errors import InputError
+
+if TYPE_CHECKING:
+    from limner.training.array_fit import ArrayRecipe
+    from limner.training.series_files import SeriesOptions
+    from limner.training.volume_files import VolumeOptions
+
+_READING = "Reading"
+_TRAINING = "Training"
+
+OutOption = Annotated[
+    str | None,
+    typer.Option("--out", "-o", metavar="DIR", help="Write the model here. Default: nowhere."),
+]
+TestOption = Annotated[
+    str | None, typer.Option("--test", metavar="FILE", help="Test on this. Default: see above.")
+]
+PlotOption = Annotated[
+    str | None,
+    typer.Option("--plot", metavar="OUT.png", help="Draw items and what the network looked at."),
+]
+ItemsOption = Annotated[int, typer.Option("--items", help="Items in the picture, 1 to 12.")]
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How a network of signals or volumes is built and trained."""
+
+    seed: Annotated[int, typer.Option("--seed", help="Of everything that is drawn.")] = 0
+    hold_out: Annotated[
+        float, typer.Option("--hold-out", help="Share held out where there is no test data.")
+    ] = 0.2
+    net: Annotated[
+        Literal["resnet", "inception", "inception_small"],
+        typer.Option("--net", help="The network.", rich_help_panel=_TRAINING),
+    ] = "resnet"
+    width: Annotated[
+        int | None,
+        typer.Option(
+            "--width", help="Channels of a resnet's first stage.", rich_help_panel=_TRAINING
+        ),
+    ] = None
+    members: Annotated[
+        int | None,
+        typer.Option("--members", help="Networks that answer together.", rich_help_panel=_TRAINING),
+    ] = None
+    epochs: Annotated[
+        int | None,
+        typer.Option("--epochs", help="Passes over the data.", rich_help_panel=_TRAINING),
+    ] = None
+    batch: Annotated[
+        int, typer.Option("--batch", help="Items in a batch.", rich_help_panel=_TRAINING)
+    ] = 32
+    rate: Annotated[
+        float, typer.Option("--rate", help="Highest learning rate.", rich_help_panel=_TRAINING)
+    ] = 2e-3
+    loss: Annotated[
+        str,
+        typer.Option(
+            "--loss",
+            help="nll or focal for a classifier; triplet, contrastive, pairwise, softmax, center, "
+            "asoftmax, cosface or arcface for an embedding.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = "nll"
+    miner: Annotated[
+        str | None,
+        typer.Option(
+            "--miner",
+            help="Of the triplet loss: random, all, semihard, hard or batch_hard.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None
+    embedding: Annotated[
+        int | None,
+        typer.Option(
+            "--embedding",
+            help="Width of the embedding; 64 if not given.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None
+    balance: Annotated[
+        bool,
+        typer.Option(
+            "--balance",
+            help="Every class fills an equal part of a batch.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = False
+    scaling: Annotated[
+        Literal["each", "training"] | None,
+        typer.Option(
+            "--scaling",
+            help="Mean 0 and deviation 1 for each item, or by the training set.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None
+    precision: Annotated[
+        Literal["32", "bf16", "16"],
+        typer.Option("--precision", help="Arithmetic of the training.", rich_help_panel=_TRAINING),
+    ] = "32"
+
+    def recipe(self, default: ArrayRecipe, distortion: Any) -> ArrayRecipe:
+        """Return the recipe that these options describe.
+
+        Raises:
+            InputError: If an option was given that the loss or network does not use.
+        """
+        from dataclasses import replace
+
+        from limner.training.array_fit import CLASSIFIER_LOSSES
+
+        if self.loss in CLASSIFIER_LOSSES and self.embedding is not None:
+            raise InputError(
+                f"--embedding is for losses that train an embedding; {self.loss} trains a "
+                "classifier: leave it out, or choose another --loss."
+            )
+        if self.miner is not None and self.loss != "triplet":
+            raise InputError(f"--miner is for the triplet loss, got --loss {self.loss}.")
+        if self.width is not None and self.net != "resnet":
+            raise InputError(f"--width is for --net resnet, got --net {self.net}.")
+        return replace(
+            default,
+            epochs=default.epochs if self.epochs is None else self.epochs,
+            batch=self.batch,
+            rate=self.rate,
+            loss=self.loss,
+            miner=self.miner or default.miner,
+            balance=self.balance,
+            precision=self.precision,
+            distortion=distortion,
+        )
+
+    def network(self) -> dict[str, Any]:
+        """Return the keyword arguments of `train_series` and `train_volumes` for the network."""
+        from limner.training.array_fit import CLASSIFIER_LOSSES
+
+        given = {
+            "width": self.width,
+            "members": self.members,
+            "scaling": self.scaling,
+            "embedding": None if self.loss in CLASSIFIER_LOSSES else self.embedding or 64,
+        }
+        return {"net": self.net, **{k: v for k, v in given.items() if v is not None}}
+
+
+@dataclass(frozen=True)
+class SeriesReading:
+    """How files of series are read."""
+
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            "--classes", metavar="A,B", help="Keep only these labels.", rich_help_panel=_READING
+        ),
+    ] = None
+    other_length: Annotated[
+        Literal["refuse", "pad"],
+        typer.Option(
+            "--other-length", help="Shorter series: refuse, or pad.", rich_help_panel=_READING
+        ),
+    ] = "refuse"
+    gaps: Annotated[
+        Literal["refuse", "fill"],
+        typer.Option("--gaps", help="Missing samples: refuse, or fill.", rich_help_panel=_READING),
+    ] = "refuse"
+    before: Annotated[
+        float,
+        typer.Option(
+            "--before",
+            metavar="S",
+            help="Seconds before a beat's R peak.",
+            rich_help_panel=_READING,
+        ),
+    ] = 1.0
+    after: Annotated[
+        float,
+        typer.Option("--after", metavar="S", help="Seconds after it.", rich_help_panel=_READING),
+    ] = 0.5
+
+    def options(self) -> SeriesOptions:
+        """Return how to read."""
+        from limner.training.series_files import SeriesOptions
+
+        names = tuple(n.strip() for n in (self.classes or "").split(",") if n.strip())
+        return SeriesOptions(
+            other_length=self.other_length,
+            gaps=self.gaps,
+            classes=names,
+            before_s=self.before,
+            after_s=self.after,
+        )
+
+
+@dataclass(frozen=True)
+class VolumeReading:
+    """How files of volumes are read."""
+
+    larger: Annotated[
+        Literal["refuse", "crop"],
+        typer.Option(
+            "--larger",
+            help="Volumes of more than 134 million voxels: refuse, or crop the middle.",
+            rich_help_panel=_READING,
+        ),
+    ] = "refuse"
+    frame: Annotated[
+        int | None,
+        typer.Option(
+            "--frame", help="Which volume of a 4-D NIfTI, from 0.", rich_help_panel=_READING
+        ),
+    ] = None
+
+    def options(self, side: int | None = None) -> VolumeOptions:
+        """Return how to read."""
+        from limner.training.volume_files import VolumeOptions
+
+        return VolumeOptions(side=side, larger=self.larger, frame=self.frame)
