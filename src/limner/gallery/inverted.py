@@ -25,14 +25,14 @@ from limner.types import FloatArray
 
 RANKED_AGAIN = 64
 # How large a share of the lists a search looks into is tried out when an index is built: the
-# smallest share that finds this part of 1,000 stored vectors from probes that lie at this
+# smallest share that finds this part of 3,000 stored vectors from probes that lie at this
 # squared distance from them (the median between two photos of one person).
 PROBED_SHARES = (0.08, 0.1, 0.12, 0.14, 0.16, 0.18, 0.2, 0.25, 0.35, 0.5)
 WANTED_RECALL = 0.999
 """Stricter than the 0.995 that searches should reach: trials are easier than real probes."""
 _TRIED_DISTANCE = 0.4
 _TRIED_NOISE = math.sqrt((1 - _TRIED_DISTANCE / 2) ** -2 - 1)
-TRIED = 1_000
+TRIED = 3_000
 TRAINING_PER_LIST = 64
 # Directions are kept until they hold this share of the variance: facenet's embeddings leave
 # half of their directions unused.
