@@ -39,7 +39,7 @@ ALEX = ("relu2", ["relu1", "conv3"])
         ("alexnet", ALEX, {}),
     ],
 )
-@pytest.mark.parametrize("border", ["zero", "replicate"])
+@pytest.mark.parametrize("border", ["zero", "replicate", "replicate_all"])
 def test_tiles_change_nothing(architecture, layers, changes, border):
     encoder = random_encoder(architecture, border=border).double()
     encoder = encoder.cut(layers[1][-1])

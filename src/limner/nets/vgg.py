@@ -22,7 +22,7 @@ from limner.errors import ShapeError, UnknownNameError
 Architecture = Literal["vgg16", "vgg19", "alexnet"]
 Kind = Literal["conv", "relu", "pool"]
 Pooling = Literal["max", "average"]
-Border = Literal["zero", "replicate"]
+Border = Literal["zero", "replicate", "replicate_all"]
 
 _BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 _WIDTHS = (64, 128, 256, 512, 512)
@@ -131,7 +131,8 @@ class FeatureTrunk(nn.Module):
         deepest: Name of the last layer that is built; None for all of them.
         pooling: `max`, or `average` times 2.
         border: What surrounds the picture for the first convolution: `zero`, or `replicate`
-            (its own border pixels again). Deeper layers always see zeros.
+            (its own border pixels again), deeper ones seeing zeros; `replicate_all` for every
+            convolution: zeros that deep layers see are what burns the edges of a picture.
 
     Differs: average pooling is multiplied by 2, so that activations keep about the size that
     the following layer's bias was trained with (max pooling of a ReLU is larger than its mean).
@@ -233,7 +234,7 @@ class FeatureTrunk(nn.Module):
             return functional.max_pool2d(x, layer.kernel, layer.stride)
         convolution = self.convolutions[layer.name]
         padding = layer.padding
-        if first and self.border == "replicate":
+        if self.border == "replicate_all" or (first and self.border == "replicate"):
             x = functional.pad(x, (padding,) * 4, mode="replicate")
             padding = 0
         weight, bias = convolution.weight, convolution.bias

@@ -185,7 +185,7 @@ def load_encoder(
             else `vgg16_hed`. What `auto` chose is logged and stands in `Encoder.chosen`.
         deepest: Name of the last layer that is needed; nothing deeper is built or computed.
         pooling: `max` or `average`.
-        border: What the first convolution sees around the picture: `zero` or `replicate`.
+        border: What convolutions see around the picture: `zero`, `replicate` or `replicate_all`.
         device: As for `limner.device.resolve`.
         offline: Use the cache only.
         progress: As for `limner.weights.load`.

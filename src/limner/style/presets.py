@@ -25,7 +25,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "optimiser": ("lbfgs", "notes_lbfgs", "adam"),
     "line_search": ("backtracking", "none"),
     "pooling": ("max", "average"),
-    "border": ("zero", "replicate"),
+    "border": ("zero", "replicate", "replicate_all"),
     "precision": get_args(Precision),
     "colour": get_args(Colour),
     "underpainting": get_args(Underpainting),
@@ -83,7 +83,8 @@ class StyleOptions:
             0 leaves every pixel free.
         rate: Step of Adam and of `notes_lbfgs`.
         pooling: Of the encoder, `max` or `average`.
-        border: Of the encoder's first convolution, `zero` or `replicate`.
+        border: What convolutions see around the picture: `zero`, `replicate` (the first one its
+            border pixels again) or `replicate_all` (every one).
         precision: Of the activations; `auto` is bf16 where the CPU multiplies it, else fp32.
         tile: Side of a tile in pixels; 0: chosen by the size of the picture.
         report_every: Say the costs every so many closure calls; 0: never.
@@ -93,7 +94,7 @@ class StyleOptions:
     encoder: str = "auto"
     size: int = 512
     side: Side = "longer"
-    levels: tuple[tuple[float, int], ...] = ((0.25, 50), (0.5, 35), (1.0, 15))
+    levels: tuple[tuple[float, int], ...] = ((0.25, 40), (0.5, 35), (1.0, 15))
     content_layers: WeightedTaps = (("relu3_1", 1.0),)
     style_layers: WeightedTaps = (
         ("relu1_1", 0.2),
@@ -106,13 +107,13 @@ class StyleOptions:
         ("relu3_1/4", 0.2),
         ("relu4_1/4", 0.1),
     )
-    alpha: float = 0.6
+    alpha: float = 0.5
     beta: float = 1.0
     smoothness: float = 20.0
     content_kind: Literal["mean", "half_sum", "target"] = "target"
     style_kind: StyleKind = "covariance"
     strength: float = 0.5
-    style_scale: float = 1.0
+    style_scale: float = 1.25
     colour: Colour = "style"
     underpainting: Underpainting = "style"
     start: Start = "content"
@@ -124,7 +125,7 @@ class StyleOptions:
     brush: float = 0.8
     rate: float = 0.02
     pooling: Literal["max", "average"] = "average"
-    border: Literal["zero", "replicate"] = "replicate"
+    border: Literal["zero", "replicate", "replicate_all"] = "replicate_all"
     precision: Precision = "auto"
     tile: int = 0
     report_every: int = 0
