@@ -63,7 +63,7 @@ class ModelOptions:
         typer.Option(
             "--embedder",
             metavar="NAME|PATH.onnx",
-            help="facenet, dlib, duo, an ONNX file, or a trained folder. Default: the gallery's own.",
+            help="facenet, dlib, duo, an ONNX file or a trained folder. Default: the gallery's.",
         ),
     ] = None
     device: Annotated[

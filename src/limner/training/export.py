@@ -21,7 +21,7 @@ from limner.nets.backbone import Backbone
 from limner.training.onnx_run import run_onnx
 from limner.types import ImageArray
 
-OPSET = 18
+OPSET = 17
 TOLERANCE = 2e-3
 """Largest difference that is allowed between torch's and ONNX Runtime's outputs."""
 
@@ -67,19 +67,7 @@ def export_onnx(net: Backbone, path: Path, *, classifier: bool, chips: ImageArra
     name = "probabilities" if classifier else "embeddings"
     try:
         with _quiet():
-            torch.onnx.export(
-                deployed,
-                (sample,),
-                str(temporary),
-                input_names=["chips"],
-                output_names=[name],
-                dynamic_shapes={"chips": {0: torch.export.Dim("n", min=1)}},
-                opset_version=OPSET,
-                dynamo=True,
-                external_data=False,
-                optimize=True,
-            )
-        _free_batch(temporary, name)
+            _write(deployed, sample, temporary, name)
         with torch.no_grad():
             expected = deployed(sample).numpy()
         got = run_onnx(temporary, sample.numpy())
@@ -97,14 +85,30 @@ def export_onnx(net: Backbone, path: Path, *, classifier: bool, chips: ImageArra
     return worst
 
 
-def _free_batch(path: Path, output: str) -> None:
-    """Name the batch axis of input and output, and say the width of the output."""
-    import onnx
-
-    model = onnx.load(str(path))
-    for value in (*model.graph.input, *model.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "n"
-    onnx.save(model, str(path))
+def _write(deployed: Deployed, sample: Tensor, path: Path, name: str) -> None:
+    """Write the graph: by tracing, which takes a second; by torch.export where that is gone."""
+    options: dict[str, Any] = {"input_names": ["chips"], "output_names": [name]}
+    try:
+        torch.onnx.export(
+            deployed,
+            (sample,),
+            str(path),
+            dynamic_axes={"chips": {0: "n"}, name: {0: "n"}},
+            opset_version=OPSET,
+            dynamo=False,
+            **options,
+        )
+    except Exception:  # not in this torch, or a layer that it does not know
+        torch.onnx.export(
+            deployed,
+            (sample,),
+            str(path),
+            dynamic_shapes={"chips": {0: torch.export.Dim("n", min=1)}},
+            opset_version=OPSET + 1,
+            dynamo=True,
+            external_data=False,
+            **options,
+        )
 
 
 @contextlib.contextmanager

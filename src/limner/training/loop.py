@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -210,9 +212,7 @@ def fit_module(
             tensorboard=tensorboard,
         )
         _share(train_loader, trainer)
-        trainer.fit(module, train_loader, val_loader, ckpt_path=str(last) if resume else None)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        _fit(trainer, module, train_loader, val_loader, str(last) if resume else None)
     best = out / BEST
     if restore_best and best.is_file() and keep.best_epoch >= 0:
         module.load_state_dict(load_weights(best))
@@ -235,6 +235,24 @@ def fit_module(
         history=history.rows,
         notes=tuple(notes),
     )
+
+
+def _fit(trainer: Trainer, module: Any, train: Any, val: Any, checkpoint: str | None) -> None:
+    """Run the trainer; it turns Ctrl-C into an exit of the program, which is turned back."""
+    handler = None
+    if threading.current_thread() is threading.main_thread():
+        handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, train, val, ckpt_path=checkpoint)
+    except SystemExit:
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if handler is not None:
+            signal.signal(signal.SIGINT, handler)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
 
 
 def _check(*, epochs: int, processes: int, precision: str, mode: str) -> None:

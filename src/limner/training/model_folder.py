@@ -116,7 +116,8 @@ def read_model(folder: str | Path, *, kind: Kind | None = None) -> TrainedModel:
     except (KeyError, TypeError) as error:
         raise InputError(f"{root / MODEL} is damaged: {error!r}.") from error
     if kind is not None and found.kind != kind:
-        raise InputError(f"{root} is a trained {found.kind}; a {kind} is wanted here.")
+        article = "an" if kind == "embedder" else "a"
+        raise InputError(f"{root} is a trained {found.kind}; {article} {kind} is wanted here.")
     if not found.onnx.is_file():
         raise InputError(f"{root} lacks {ONNX}.")
     return found

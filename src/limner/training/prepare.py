@@ -19,7 +19,7 @@ from limner.training.backbones import build, build_available
 from limner.training.batches import Batches, Sampler, ShuffledBatches
 from limner.training.chips import cut_chips
 from limner.training.features import FeatureCache
-from limner.training.losses import Loss, build_loss
+from limner.training.losses import LOSSES, Loss, build_loss
 from limner.training.people import People, Split, drop_unreadable, read_people, split_people
 from limner.training.recipe import Recipe
 from limner.training.sampler import PeopleBatches
@@ -97,6 +97,7 @@ def prepare(recipe: Recipe, folder: str | Path, *, cache: Path | None, tell: Tel
     Raises:
         LimnerError: Whatever is wrong with folder, recipe or weights.
     """
+    _check_loss(recipe)
     people = read_people(folder, min_photos=recipe.min_photos, max_people=recipe.max_people)
     net = network_for(recipe, len(people.names))
     kept, pixels, digest, crop = chips_of(people, recipe, net, cache=cache, tell=tell)
@@ -196,11 +197,15 @@ def network_for(recipe: Recipe, classes: int) -> Backbone:
 
 def _loss(recipe: Recipe, net: Backbone, people: People, split: Split) -> Loss:
     trained = np.unique(people.labels[split.train]).size
-    loss = build_loss(recipe.loss, classes=trained, dim=recipe.width, **recipe.loss_options)
-    if (loss.reads == "logits") != (recipe.task == "classify"):
-        other = "classify" if loss.reads == "logits" else "embed"
+    return build_loss(recipe.loss, classes=trained, dim=recipe.width, **recipe.loss_options)
+
+
+def _check_loss(recipe: Recipe) -> None:
+    """Refuse a loss that is not for the task, before any work is done."""
+    factory = LOSSES.get(recipe.loss)
+    if factory is not None and (factory.reads == "logits") != (recipe.task == "classify"):
+        other = "classify" if factory.reads == "logits" else "embed"
         raise InputError(f"the loss {recipe.loss} is for task {other}, not for {recipe.task}.")
-    return loss
 
 
 def loaders(ready: Prepared, *, cache: Path | None, tell: Tell) -> tuple[Batches, Batches]:
