@@ -216,3 +216,26 @@ def batch_hard(x: Rows, labels: Sequence[int]) -> set[tuple[int, int, int]]:
             p = max(own, key=lambda p: squared(x[a], x[p]))
             found.add((a, p, nearest_negative(x, labels, a)))
     return found
+
+
+def siamese(
+    x: Rows,
+    labels: Sequence[int],
+    weights: Sequence[float],
+    bias: float,
+    kind: str,
+    decay: float,
+) -> float:
+    """Cross-entropy of sigma(w . terms + b) over all pairs, both kinds weighing half."""
+    same, different = [], []
+    for i, j in combinations(range(len(x)), 2):
+        terms = [
+            abs(a - b) if kind == "weighted_l1" else (a - b) ** 2 / (abs(a) + abs(b) + 1e-10)
+            for a, b in zip(x[i], x[j], strict=True)
+        ]
+        p = 1 / (1 + math.exp(-(dot(terms, weights) + bias)))
+        if labels[i] == labels[j]:
+            same.append(-math.log(p))
+        else:
+            different.append(-math.log(1 - p))
+    return (mean(same) + mean(different)) / 2 + decay * mean([w * w for w in weights])

@@ -305,8 +305,10 @@ def test_values_out_of_range(name, options):
 
 
 def test_missing_and_impossible_sizes():
-    with pytest.raises(InputError, match="needs the number of classes"):
+    with pytest.raises(InputError, match="softmax loss needs the embedding's width"):
         build_loss("softmax", classes=3)
+    with pytest.raises(InputError, match="needs the number of classes and the embedding's width"):
+        build_loss("arcface")
     for name in ("softmax", "arcface", "asoftmax"):
         with pytest.raises(InputError, match="classes must be 2 or more, got 1"):
             build_loss(name, classes=1, dim=4)
