@@ -13,36 +13,39 @@ from torch import nn
 from limner.errors import InputError, ShapeError, UnknownNameError
 from limner.nets.dlib_resnet import DlibResNet
 from limner.nets.inception import InceptionNet
+from limner.units.load import load_network
 from limner.units.receptive import fields, trace
 
 
 def test_vgg19_has_the_published_sizes():
-    table = fields(torchvision.models.vgg19().features, 224)
+    with torch.device("meta"):
+        features = torchvision.models.vgg19().features
+    table = fields(features, 224)
     # features.N: the convolutions 1_1, 2_1, 3_1, 4_1, 5_1 and 5_4
-    sizes = {name: table[name].size for name in ("0", "5", "10", "19", "28", "34")}
-    assert sizes == {
-        "0": (3, 3), "5": (10, 10), "10": (24, 24), "19": (68, 68), "28": (156, 156),
-        "34": (252, 252),
-    }  # fmt: skip
+    sizes = {name: table[name].size[0] for name in ("0", "5", "10", "19", "28", "34")}
+    assert sizes == {"0": 3, "5": 10, "10": 24, "19": 68, "28": 156, "34": 252}
     assert table["34"].stride == (16, 16)
+    own = load_network("vgg19", weights="random").fields()
+    assert [e.size for e in own.layers] == [e.size for e in table.layers]
 
 
 def test_alexnet_is_cut_at_the_border_layer_by_layer():
-    entry = fields(torchvision.models.alexnet().features, 224)["12"]
+    alexnet = load_network("alexnet", weights="random").module
+    entry = fields(alexnet, 224)["pool5"]
     assert entry.size == (195, 195)
     assert entry.stride == (32, 32)
     # Cut once, at the end, unit 0 would see up to pixel offset + 194. It sees less, because
     # the padding of each layer hides pixels from the layers above.
     assert entry.box((0, 0)) is not None
-    assert compare(torchvision.models.alexnet().features, 224, inner=0)[1] == []
+    assert compare(alexnet, 224, inner=0)[1] == []
 
 
 @pytest.mark.parametrize(
     ("make", "size", "least"),
     [
         (lambda: torchvision.models.resnet18(), 32, 60),
-        (lambda: InceptionNet(size="small"), 64, 100),
-        (lambda: torchvision.models.vgg19().features[:21], 32, 21),
+        (lambda: InceptionNet(size="small"), 32, 100),
+        (lambda: load_network("vgg19", weights="random").module[:19], 24, 19),
     ],
     ids=["resnet18", "inception", "vgg19"],
 )

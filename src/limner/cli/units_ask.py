@@ -267,4 +267,4 @@ def gram(
     rows = [
         (f"{p.units[0]} x {p.units[1]}", f"{p.gram:.4g}", f"{p.gram / p.usual:.2f}") for p in pairs
     ]
-    output.print_table(("pair", "gram", "times usual"), rows, right=("gram", "times usual"))
+    output.print_table(("pair", "gram", "of usual"), rows, right=("gram", "of usual"))

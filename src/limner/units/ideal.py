@@ -62,7 +62,8 @@ def ideal(
         layer: Name of a layer.
         unit: Channel in it.
         steps: How often the picture is bettered.
-        jitter: By how many pixels it is moved at most, each step.
+        jitter: By how many pixels it is moved at most, each step; never by more than an eighth
+            of what the unit sees.
         rate: Of Adam, in the spectrum's units.
         seed: Of the first picture and of the moves.
 
@@ -80,6 +81,7 @@ def ideal(
             raise InputError(f"{what} must be a whole number of at least {lowest}, got {number!r}.")
     if not (math.isfinite(rate) and rate > 0):
         raise InputError(f"rate must be positive, got {rate!r}.")
+    jitter = min(jitter, max(entry.size, default=0) // 8)
     side = _side(net, layer, jitter)
     generator = torch.Generator().manual_seed(seed)
     shape = (1, 3, side, side // 2 + 1, 2)

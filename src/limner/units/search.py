@@ -85,7 +85,8 @@ class GramPair:
         layer: The style tap.
         units: The two channels.
         gram: Mean over places of the product of their positive activations.
-        usual: The same for unrelated places of photos, from each channel's own energy.
+        usual: Product of the two channels' root mean squares over photos: the entry of a photo
+            of usual strength in which both always go together; 1 without photos.
         box_xyxy: Where in the painting the product is largest: what both see, in its pixels.
     """
 
@@ -283,8 +284,8 @@ def gram_pairs(
 ) -> list[GramPair]:
     """Return the pairs of channels that weigh most in a painting's Gram matrix.
 
-    With `top`, an entry is divided by what the two channels' energy over photos leads one to
-    expect, so that the pairs are the painting's own and not those that are loud everywhere.
+    With `top`, an entry is divided by what the two channels' energy over photos allows, so that
+    the pairs are the painting's own and not those that are loud everywhere.
     A channel stands in at most two pairs.
 
     Args:
@@ -311,14 +312,14 @@ def gram_pairs(
         maps = net.read(net.prepare(framed.pixels[None]), [layer])[layer][0].clamp(min=0).cpu()
     flat = maps.flatten(1)
     gram = (flat @ flat.T / flat.shape[1]).numpy().astype(np.float64)
-    usual = np.ones_like(gram)
+    usual, divisor = np.ones_like(gram), np.ones_like(gram)
     if top is not None:
         check_same(net, top)
         tally = top.layer(layer)
         energy = np.sqrt(tally.squares / max(tally.sampled, 1))
-        floor = max(float(np.median(energy)), 1e-9)
-        usual = np.outer(energy + floor, energy + floor)
-    weight = np.triu(gram / usual, k=1)
+        floor = max(float(np.median(energy)), 1e-9)  # channels that hardly answer are no news
+        usual, divisor = np.outer(energy, energy), np.outer(energy + floor, energy + floor)
+    weight = np.triu(gram / divisor, k=1)
     pairs: list[GramPair] = []
     used = np.zeros(len(gram), int)
     for index in np.argsort(-weight, axis=None, kind="stable"):

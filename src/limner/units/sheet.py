@@ -178,7 +178,9 @@ def draw_gram(
             pen.text((x - 32, y + block // 2), sign, font=font(26), fill=FAINT, anchor="mm")
             pen.text((x, y + block + 6), f"unit {unit}", font=font(13, bold=True), fill=INK)
         times = pair.gram / pair.usual if pair.usual > 0 else 0.0
-        pen.text((_MARGIN, y + block + 6), f"{times:.2g} {TIMES} usual", font=font(13), fill=FAINT)
+        pen.text(
+            (_MARGIN, y + block + 6), f"{times:.2g} of usual energy", font=font(13), fill=FAINT
+        )
     return np.asarray(canvas)
 
 
