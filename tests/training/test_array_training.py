@@ -218,8 +218,10 @@ def test_a_class_map_points_at_what_was_added():
     report = train_series(samples, test=samples, recipe=recipe, width=8, members=1)
     assert report.figures.accuracy > 0.95
     maps = report.model.class_maps(samples.values[labels == 1])[:, 1]
-    errors = np.abs(maps[:, 10:].argmax(axis=1) + 10 - places[labels == 1])
-    assert np.median(errors) <= 6
+    loudest = maps[:, 10:].argmax(axis=1) + 10
+    # Maps are four samples coarse and see to both sides: near it, and moving with it.
+    assert np.median(np.abs(loudest - places[labels == 1])) <= 10
+    assert np.corrcoef(loudest, places[labels == 1])[0, 1] > 0.9
 
 
 @pytest.mark.parametrize(

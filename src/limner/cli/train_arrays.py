@@ -88,6 +88,10 @@ def train_volumes(
         float, typer.Option("--degrees", help="Largest angle of a free rotation.")
     ] = 0.0,
     shift: Annotated[int, typer.Option("--shift", help="Largest shift in voxels.")] = 2,
+    depths: Annotated[
+        bool,
+        typer.Option("--depths", help="Read each voxel's depth in the body too: for masks."),
+    ] = False,
     plot: PlotOption = None,
     items: ItemsOption = 4,
     json: JsonOption = False,
@@ -110,6 +114,7 @@ def train_volumes(
             out=out,
             hold_out=fit.hold_out,
             options=reading.options(side),
+            depths=depths,
             recipe=recipe,
             on_epoch=told,
             **fit.network(),

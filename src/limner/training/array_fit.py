@@ -24,7 +24,6 @@ from limner.training.miners import build_miner
 from limner.training.samples import Samples, check_trainable
 
 CLASSIFIER_LOSSES = ("nll", "focal")
-_SETTLING_BATCH = 64
 OnEpoch = Callable[[int, int, dict[str, float]], None]
 
 
@@ -198,7 +197,8 @@ def fit_model(
             tensorboard=False,
             on_epoch=told,
         )
-        members.append(settle(member, values))
+        plan = loader.plans.plan(torch.Generator().manual_seed(0))
+        members.append(settle(member, values, plan))
     model = ArrayModel(
         net,
         tuple(members),
@@ -218,17 +218,19 @@ def fit_model(
 
 
 @torch.no_grad()
-def settle(net: TrunkAndHead, values: Tensor) -> TrunkAndHead:
-    """Give batch normalisations the averages of the whole training set, and go to evaluation.
+def settle(net: TrunkAndHead, values: Tensor, plan: Plan) -> TrunkAndHead:
+    """Give batch normalisations the averages of a whole epoch, and go to evaluation.
 
     Running averages lag behind the weights and mix in distorted items; one pass over the items
-    as they are gives the averages that the last weights have.
+    as they are gives the averages that the last weights have. The batches are drawn as in
+    training: where classes were balanced there, they are here.
 
     Source: Wu and Johnson, "Rethinking 'Batch' in BatchNorm" (2021), section 3.
 
     Args:
         net: A trained network.
         values: Shape (N, C, ...), scaled.
+        plan: The batches of an epoch.
     """
     norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
@@ -236,8 +238,7 @@ def settle(net: TrunkAndHead, values: Tensor) -> TrunkAndHead:
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean over the batches
     net.train()
-    order = torch.randperm(len(values), generator=torch.Generator().manual_seed(0))
-    for rows in torch.split(order, _SETTLING_BATCH):
+    for rows in plan:
         if len(rows) > 1:
             net.features(values[rows])
     for norm, momentum in zip(norms, momenta, strict=True):

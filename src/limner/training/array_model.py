@@ -43,6 +43,8 @@ class ArrayNet:
         embedding: Width of the embedding where a metric loss trained it; None for a
             classifier.
         members: How many networks answer together.
+        depths: Whether each channel gets another beside it: how far every voxel lies inside
+            the body, for volumes that are masks (`inner_depth`).
         scaling: `each` item by its own mean and deviation, channel by channel, or by those
             of the `training` set.
         mean: Per channel, for `training`.
@@ -56,6 +58,7 @@ class ArrayNet:
     width: int = 16
     embedding: int | None = None
     members: int = 1
+    depths: bool = False
     scaling: Scaling = "each"
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
@@ -85,7 +88,7 @@ class ArrayNet:
         if self.net == "resnet":
             resnet = SmallResNet(
                 self.dims,
-                self.shape[0],
+                self.channels,
                 classes=classes,
                 embedding=self.embedding,
                 width=self.width,
@@ -97,8 +100,13 @@ class ArrayNet:
             return resnet
         size: Literal["full", "small"] = "small" if self.net == "inception_small" else "full"
         return InceptionNet(
-            self.dims, self.shape[0], self.embedding or 1, size=size, classes=classes
+            self.dims, self.channels, self.embedding or 1, size=size, classes=classes
         )
+
+    @property
+    def channels(self) -> int:
+        """Channels that the network itself reads."""
+        return self.shape[0] * (2 if self.depths else 1)
 
     def _stem_stride(self) -> int:
         """Return the first step: long series and volumes are looked at more coarsely."""
@@ -116,8 +124,32 @@ class ArrayNet:
             axes = tuple(range(2, 2 + self.dims))
             mean = values.mean(axis=axes, keepdims=True)
             std = values.std(axis=axes, keepdims=True)
-        scaled = (values - mean) / np.where(std > 1e-8, std, 1)
-        return np.asarray(scaled, dtype=np.float32)
+        scaled: FloatArray = np.asarray(
+            (values - mean) / np.where(std > 1e-8, std, 1), dtype=np.float32
+        )
+        return np.concatenate([scaled, inner_depth(values)], axis=1) if self.depths else scaled
+
+
+def inner_depth(values: FloatArray) -> FloatArray:
+    """Return how far each voxel lies inside the body, as a share of a fifth of the side.
+
+    The body is what is above the middle between an item's smallest and largest value; the
+    depth is the Euclidean distance to the nearest voxel outside.
+
+    Args:
+        values: Shape (N, C, D, H, W).
+
+    Returns:
+        The same shape; 0 outside.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    depths = np.zeros(values.shape, np.float32)
+    for item, found in zip(values, depths, strict=True):
+        for channel, place in zip(item, found, strict=True):
+            middle = (float(channel.min()) + float(channel.max())) / 2
+            place[...] = distance_transform_edt(channel > middle)
+    return depths / (max(values.shape[2:]) / 5)
 
 
 @dataclass(frozen=True, eq=False)

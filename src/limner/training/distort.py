@@ -58,7 +58,7 @@ class VolumeDistortion:
             them may also be turned by quarters. Leave out ``w`` where left and right differ,
             and ``d`` for videos, whose depth is time.
         degrees: Largest angle of a free rotation around a random axis.
-        shift: Largest shift in voxels along each axis; zeros come in.
+        shift: Largest shift in voxels along each axis; the smallest value comes in.
     """
 
     flips: str = "dhw"
@@ -103,6 +103,11 @@ def _turned(item: Tensor, axes: list[int], generator: torch.Generator) -> Tensor
 
 def _moved(x: Tensor, degrees: float, shift: int, generator: torch.Generator) -> Tensor:
     """Rotate by up to `degrees` around a random axis and shift by up to `shift` voxels."""
+    floor = x.amin(dim=(2, 3, 4), keepdim=True)  # what comes in is background
+    return _placed(x - floor, degrees, shift, generator) + floor
+
+
+def _placed(x: Tensor, degrees: float, shift: int, generator: torch.Generator) -> Tensor:
     n, sides = len(x), torch.tensor(x.shape[:1:-1], dtype=x.dtype)  # W, H, D
     steps = torch.randint(-shift, shift + 1, (n, 3), generator=generator).to(x.dtype)
     if not degrees:

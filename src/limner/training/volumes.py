@@ -42,6 +42,7 @@ def train_volumes(
     width: int = WIDTH,
     members: int = MEMBERS,
     embedding: int | None = None,
+    depths: bool = False,
     scaling: Scaling = "training",
     recipe: ArrayRecipe = DEFAULT_RECIPE,
     on_epoch: OnEpoch | None = None,
@@ -62,6 +63,8 @@ def train_volumes(
         width: Channels of the first stage of a `resnet`.
         members: How many networks are trained and answer together.
         embedding: Width of the embedding, for the losses that train one.
+        depths: Whether the network also reads how far each voxel lies inside the body; for
+            masks, whose shape is all there is.
         scaling: Whether `each` volume is scaled by itself or all by the `training` set.
         recipe: How to train. Where its distortion mirrors volumes, answers are averaged over
             the eight mirror images.
@@ -93,6 +96,7 @@ def train_volumes(
             width=width,
             embedding=embedding,
             members=members,
+            depths=depths,
             scaling=scaling,
             dropout=0.3 if net == "resnet" else 0.0,
         ),
