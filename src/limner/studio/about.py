@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 from limner import weights
 from limner.errors import LimnerError
+from limner.gallery.verdicts import Verdicts
 from limner.studio import markup
 from limner.studio.desk import Desk
 from limner.studio.events import Outcome, html
@@ -59,23 +60,26 @@ def render(desk: Desk) -> str:
 def _calibration(desk: Desk) -> str:
     try:
         desk.wait()
-        info = desk.engine.gallery.info()
+        gallery, embedder = desk.engine.gallery, desk.engine.pool.embedder.embedder_id
+        info = gallery.info()
     except LimnerError as error:
         return markup.problem(error)
-    tau = "none" if info.verify_threshold is None else f"{info.verify_threshold:.3f}"
-    many = "none" if info.identify_threshold is None else f"{info.identify_threshold:.3f}"
-    basis = info.calibration or "limner's own, chosen when the first face is enrolled"
-    embedder = desk.engine.pool.embedder.embedder_id
+    verdicts = Verdicts.of(embedder, gallery.own_calibration, "")
+    two, many = verdicts.verify_threshold(), verdicts.identify_threshold(info.faces)
     return "<h2>This gallery</h2>" + markup.definition(
         (
             ("Embedder", f"<code>{markup.esc(embedder)}</code>"),
             ("People", f"{info.people:,}, from {info.faces:,} photos"),
-            ("Calibration", markup.esc(basis)),
-            ("tau for two photos", markup.esc(tau)),
-            ("tau for who is this", markup.esc(many)),
+            ("Calibration", markup.esc(verdicts.words or "none: no probability is given")),
+            ("tau for two photos", _tau(two)),
+            ("tau for who is this", _tau(many)),
             ("Kept face crops", f"{info.chips:,}"),
         )
     )
+
+
+def _tau(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"
 
 
 def _models() -> str:

@@ -22,8 +22,10 @@ def build(desk: Desk) -> Outcome:
         first = gr.Image(type="filepath", label="One photo", elem_id="compare-a", height=260)
         second = gr.Image(type="filepath", label="Another photo", elem_id="compare-b", height=260)
     with gr.Row(elem_classes="l-samples"):
-        same = gr.Button("The same person, older photo", size="sm", elem_id="sample-same")
-        other = gr.Button("Two people", size="sm", elem_id="sample-two")
+        same = gr.Button(
+            "Sample: the same person, dark and turned", size="md", elem_id="sample-same"
+        )
+        other = gr.Button("Sample: two people", size="md", elem_id="sample-two")
     answer = html(elem_id="compared")
 
     def from_files(a: str | None, b: str | None) -> str:

@@ -21,6 +21,7 @@ LIGHT = {
     "no": "#a0460f",
     "no-wash": "#f8ebe2",
     "slate": "#334b6b",
+    "heat": "#d9803a",
 }
 DARK = {
     "ink": "#ece8e0",
@@ -36,6 +37,7 @@ DARK = {
     "no": "#eaa173",
     "no-wash": "#38261b",
     "slate": "#9db8dc",
+    "heat": "#c8742f",
 }
 _SAME = {  # Gradio's names for what the palette calls by fewer
     "paper": ("body_background_fill", "background_fill_secondary"),
@@ -115,6 +117,7 @@ def theme() -> Any:
     values: dict[str, str] = {
         "block_label_border_width": "0px",
         "block_shadow": "none",
+        "button_border_width": "1px",
         "block_label_shadow": "none",
         "input_shadow": "none",
         "input_shadow_focus": "0 0 0 2px " + "var(--color-accent)",

@@ -34,8 +34,8 @@ def data_uri(
     picture = Image.fromarray(image)
     picture.thumbnail((longest, longest), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    picture.save(buffer, kind, quality=86)
-    return as_uri(buffer.getvalue(), kind)
+    picture.save(buffer, "JPEG", quality=86)
+    return as_uri(buffer.getvalue(), "JPEG")
 
 
 def as_uri(data: bytes, kind: Literal["JPEG", "PNG"]) -> str:

@@ -59,8 +59,8 @@ def mount_page(app: FastAPI, *, can_enrol: bool = True) -> FastAPI:
         pwa=False,
         mcp_server=False,
         theme=theme(),
-        css=style_sheet(),
-        head=f"<script>{script('page.js')}</script>",
+        # not as `css`: Gradio rewrites that through the CSSOM, where borders get lost
+        head=f"<style>{style_sheet()}</style><script>{script('page.js')}</script>",
     )
     _keep_api(app)
     return app

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from limner.studio import about, compare, lookalike, recognise, style
+from limner.studio import about, compare, lookalike, recognise, signals, style, units
 from limner.studio.desk import Desk
 from limner.studio.events import Outcome, html, on
 
@@ -19,6 +19,13 @@ TABS: tuple[tuple[str, str, str, _Build], ...] = (
     ("compare", "Compare", "Do two photos show the same person?", compare.build),
     ("lookalike", "Look-alike", "Who looks most like this?", lookalike.build),
     ("style", "Style", "Paint a photo in the manner of a painting.", style.build),
+    ("units", "Units", "What makes a unit of a network fire?", units.build),
+    (
+        "signals",
+        "Signals & volumes",
+        "What is it, and what did the network look at?",
+        signals.build,
+    ),
     ("about", "About", "What is inside, how sure it is, and where it ends.", about.build),
 )
 _HEADER = (
@@ -37,12 +44,18 @@ def build_page(desk: Desk) -> Any:
         title=TITLE, analytics_enabled=False, delete_cache=(_DELETE_EVERY_S, _DELETE_AFTER_S)
     ) as page:
         html(_HEADER)
+        opened = [gr.State(False) for _ in TABS]
         with gr.Tabs(elem_id="tabs"):
             for number, (name, label, question, build) in enumerate(TABS):
                 with gr.Tab(label, id=name, elem_id=f"tab-{name}") as tab:
                     html(f'<p class="l-question">{question}</p>')
                     first = build(desk)
-                opened = gr.State(False)
                 event = page.load if number == 0 else tab.select
-                on(event, first.once, [opened], [opened, *first.outputs], quiet=number == 0)
+                on(
+                    event,
+                    first.once,
+                    [opened[number]],
+                    [opened[number], *first.outputs],
+                    quiet=number == 0,
+                )
     return page

@@ -35,8 +35,10 @@ def build(desk: Desk) -> Outcome:
                     sources=["webcam"], type="filepath", label="Webcam", elem_id="webcam"
                 )
             with gr.Row(elem_classes="l-samples"):
-                portraits = gr.Button("Two portraits", size="sm", elem_id="sample-portraits")
-                group = gr.Button("A group", size="sm", elem_id="sample-group")
+                portraits = gr.Button(
+                    "Sample: two portraits", size="md", elem_id="sample-portraits"
+                )
+                group = gr.Button("Sample: a group", size="md", elem_id="sample-group")
             everybody = html(elem_id="people")
         with gr.Column(scale=3, min_width=320):
             answer = html(elem_id="recognised")
@@ -146,7 +148,8 @@ def render(found: Sequence[SeenPhoto], *, can_enrol: bool) -> str:
             "No photo yet.",
             "Drop photos on the left, take one with the webcam, or look at a sample.",
         )
-    return "".join(_photo(photo, n, can_enrol=can_enrol) for n, photo in enumerate(found))
+    shown = "".join(_photo(photo, n, can_enrol=can_enrol) for n, photo in enumerate(found))
+    return f'<div class="l-photos">{shown}</div>'
 
 
 def _photo(photo: SeenPhoto, number: int, *, can_enrol: bool) -> str:
@@ -170,11 +173,12 @@ def _photo(photo: SeenPhoto, number: int, *, can_enrol: bool) -> str:
             "A face must be wider than about 20 pixels, lit, and not hidden. "
             "Try a larger version of the photo."
         )
-        return shown + markup.notice("No face was found in this photo.", advice)
+        nothing = markup.notice("No face was found in this photo.", advice)
+        return f"<div>{shown}{nothing}</div>"
     cards = "".join(
         _card(seen, number, n, can_enrol=can_enrol) for n, seen in enumerate(photo.faces)
     )
-    return f'{shown}<ol class="l-faces">{cards}</ol>'
+    return f'<div>{shown}<ol class="l-faces">{cards}</ol></div>'
 
 
 def _known(seen: SeenFace) -> bool:
