@@ -33,6 +33,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
     if keyed:
         components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     schemas = components.get("schemas", {})
+    _restore_examples(schemas)
     for path, item in document["paths"].items():
         for method in _METHODS:
             if method in item:
@@ -77,6 +78,16 @@ def _resolve(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
 def _example_of(schema: dict[str, Any], schemas: dict[str, Any]) -> Any:
     examples = _resolve(schema, schemas).get("examples")
     return examples[0] if examples else None
+
+
+def _restore_examples(schemas: dict[str, Any]) -> None:
+    """Put the examples back as they were written: FastAPI leaves their nulls out."""
+    from limner.service import schemas as ours
+
+    for name, schema in schemas.items():
+        if "examples" in schema and hasattr(ours, name):
+            extra = getattr(ours, name).model_config.get("json_schema_extra", {})
+            schema["examples"] = extra.get("examples", schema["examples"])
 
 
 def _form_example(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
