@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from limner import weights
 from limner.errors import ImageError, InputError, ShapeError, UnknownNameError, WeightsError
+from limner.images import read_float
 from limner.style import fast, fast_graph, fast_tiles
+from limner.style.colour import recolour_style
+from limner.style.fast_paint import FastOptions, FastPainter
 
 
 def session(model):
@@ -212,6 +215,26 @@ def test_any_size_comes_back_the_same(size, starry):
 def test_a_style_of_one_colour_is_accepted(photo):
     out = fast.painting([np.full((50, 40, 3), 0.5, np.float32)])(photo)
     assert np.isfinite(out).all()
+
+
+@pytest.mark.parametrize("colour", ["moments", "histogram"])
+def test_a_painting_gets_the_colours_of_the_content_before_it_is_imitated(
+    photo, colour, shared_data
+):
+    scream = read_float(shared_data / "paintings" / "01_Munch_The_Scream.jpg")
+    recoloured = recolour_style(fast._resized(scream, 256), fast._resized(photo, 256), colour)
+    paint = fast.painting([scream], colour=colour)
+    assert paint.matches
+    out = paint(photo)
+    np.testing.assert_allclose(out, fast.painting([recoloured])(photo), atol=1e-5)
+    plain = fast.painting([scream])(photo)
+    wanted = photo.mean((0, 1))
+    assert np.abs(out.mean((0, 1)) - wanted).sum() < np.abs(plain.mean((0, 1)) - wanted).sum()
+    painter = FastPainter(
+        [shared_data / "paintings" / "01_Munch_The_Scream.jpg"],
+        options=FastOptions(colour=colour),
+    )
+    np.testing.assert_array_equal(painter(photo), out)
 
 
 def test_built_in_styles_have_names_numbers_and_shares():

@@ -21,6 +21,7 @@ from limner import weights
 from limner.errors import ImageError, InputError, ShapeError, UnknownNameError
 from limner.images import PHOTO_SUFFIXES, read_float
 from limner.style import fast_graph
+from limner.style.colour import Colour, recolour_style
 from limner.style.fast_tiles import Extra, Network, open_session
 from limner.types import FloatArray
 
@@ -47,6 +48,7 @@ class FastStylizer:
     Attributes:
         name: What it paints like, for people and for provenance.
         digests: SHA-256 of the files that it rests on, by name.
+        matches: Whether its pictures have the content's colours already.
     """
 
     def __init__(
@@ -57,9 +59,11 @@ class FastStylizer:
         name: str,
         digests: dict[str, str],
         top: float = 1.0,
+        matches: bool = False,
     ) -> None:
         self.name = name
         self.digests = digests
+        self.matches = matches
         self._network = network
         self._inputs = inputs
         self._top = np.float32(top)
@@ -105,6 +109,7 @@ class FastStylizer:
 def load_fast(
     style: str | os.PathLike[str],
     *,
+    colour: Colour = "style",
     offline: bool = False,
     progress: Progress | None = None,
     threads: int | None = None,
@@ -115,6 +120,7 @@ def load_fast(
         style: A painting's file; a network's file that ends in .onnx; or built-in styles by
             name or number, with weights if there are several: ``starry`` or
             ``starry:0.7,weave:0.3``.
+        colour: For paintings, as for `painting`.
         offline: Use weights from the cache only.
         progress: Told (label, bytes so far, bytes in all or None) while weights are fetched.
         threads: Threads to compute with; None for all that this process may use.
@@ -131,6 +137,7 @@ def load_fast(
         return painting(
             [read_float(path)],
             name=path.name,
+            colour=colour,
             offline=offline,
             progress=progress,
             threads=threads,
@@ -143,6 +150,7 @@ def painting(
     *,
     shares: Sequence[float] | None = None,
     name: str = "painting",
+    colour: Colour = "style",
     offline: bool = False,
     progress: Progress | None = None,
     threads: int | None = None,
@@ -153,6 +161,8 @@ def painting(
         styles: Each of shape (H, W, 3), RGB in [0, 1].
         shares: How much of each; equal if None. They are scaled to a sum of 1.
         name: Of the style, for people.
+        colour: `moments` and `histogram` give the paintings the content's colours before they
+            are imitated; the other words change nothing here.
         offline: Use weights from the cache only.
         progress: Told of the weights' download.
         threads: Threads to compute with.
@@ -169,12 +179,28 @@ def painting(
     predict = _Predictor(loaded.parts[0].files["onnx"], threads)
     transform = fast_graph.read_graph(loaded.parts[1].files["onnx"])
     fast_graph.in_floats(transform)
-    wanted = sum(m * predict(p) for m, p in zip(mix, pictures, strict=True))
+    matches = colour in ("moments", "histogram")
+
+    def vector(content: FloatArray | None) -> FloatArray:
+        seen = pictures
+        if content is not None:
+            reference = _resized(content, STYLE_PX)
+            seen = [recolour_style(_resized(p, STYLE_PX), reference, colour) for p in pictures]
+        found: FloatArray = sum(m * predict(p) for m, p in zip(mix, seen, strict=True))  # type: ignore[assignment]
+        return found
+
+    fixed = None if matches else vector(None)
+
+    def inputs(content: FloatArray, strength: float) -> Extra:
+        wanted = vector(content) if fixed is None else fixed
+        return {_VECTOR: predict.towards(wanted, content, strength)}
+
     return FastStylizer(
         Network(transform, threads=threads),
-        lambda content, strength: {_VECTOR: predict.towards(wanted, content, strength)},
+        inputs,
         name=name,
         digests={part.spec.file: part.digest for part in loaded.parts},
+        matches=matches,
     )
 
 

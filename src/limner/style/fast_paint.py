@@ -32,7 +32,8 @@ class FastOptions:
     Attributes:
         strength: From 0, the content itself, to 1; even in between.
         colour: `style`, `content` (its colours under the new luminance), `moments` or
-            `histogram` (matched to the content's).
+            `histogram` (a painting's are matched to the content's before it is imitated; of
+            other networks the result's).
         size_px: Longer side of the result; None keeps the content's size.
         mask: Picture that says which style goes where, one colour for each style.
         mask_colours: Its colours in the order of the styles; dark to light if empty.
@@ -102,7 +103,8 @@ class FastPainter:
             self._masks = read_masks(self.options.mask, count=len(self.styles), colours=colours)
         settings: dict[str, Any] = {"offline": offline, "progress": progress, "threads": threads}
         if self._masks is not None or len(self.styles) == 1:
-            self._stylizers = [fast.load_fast(s, **settings) for s in self.styles]
+            colour = self.options.colour
+            self._stylizers = [fast.load_fast(s, colour=colour, **settings) for s in self.styles]
         else:
             self._stylizers = [self._blended(settings)]
 
@@ -115,7 +117,9 @@ class FastPainter:
             )
         pictures = [read_float(s) for s in self.styles]
         name = ", ".join(Path(s).name for s in self.styles)
-        return fast.painting(pictures, shares=self.shares, name=name, **settings)
+        return fast.painting(
+            pictures, shares=self.shares, name=name, colour=self.options.colour, **settings
+        )
 
     def __call__(self, content: FloatArray) -> FloatArray:
         """Paint one content.
@@ -130,11 +134,20 @@ class FastPainter:
         if self._masks is not None:
             self._masks.check(*content.shape[:2])
         content = resized(content, chosen.size_px)
-        painted = [s(content, strength=chosen.strength) for s in self._stylizers]
+        painted = [self._coloured(s, content) for s in self._stylizers]
         result = painted[0]
         if self._masks is not None:
             result = self._masks.soft(*content.shape[:2]).blend(painted)
-        return np.clip(recolour_result(result, content, chosen.colour), 0, 1)
+        if chosen.colour == "content":
+            result = recolour_result(result, content, "content")
+        return np.clip(result, 0, 1)
+
+    def _coloured(self, stylizer: FastStylizer, content: FloatArray) -> FloatArray:
+        """Return one stylizer's picture; `moments` and `histogram` are matched if it does not."""
+        painted = stylizer(content, strength=self.options.strength)
+        if stylizer.matches or self.options.colour == "content":
+            return painted
+        return recolour_result(painted, content, self.options.colour)
 
     def describe(self, content: str, result: FloatArray, seconds: float) -> dict[str, Any]:
         """Return what provenance records of a picture, as plain JSON values.

@@ -29,7 +29,7 @@ _DEPTH = ("conv1_2", "conv2_2", "conv3_2", "conv4_2", "conv5_2")
 _LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 _STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _SMALLEST_PX = 128
-_TEXTS = {
+TEXTS = {
     "depth": (
         "Where the content is read",
         "A shallow layer holds on to every pixel, so the photo shows through and the style is "
@@ -225,7 +225,7 @@ def draw(
         _PAPER,
     )
     pen = ImageDraw.Draw(sheet)
-    title, text = _TEXTS[kind]
+    title, text = TEXTS[kind]
     pen.text((_MARGIN, _MARGIN), title, fill=_INK, font=_font(34))
     places = [
         (
