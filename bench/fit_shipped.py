@@ -22,7 +22,7 @@ WORDS = (
     "LFW View 1: fitted on pairsDevTrain (1,100 + 1,100 pairs), checked on pairsDevTest "
     "(500 + 500), false matches from all pairs of different people among their photos"
 )
-EMBEDDERS = (("facenet", False), ("facenet", True), ("dlib", False), ("duo", False))
+EMBEDDERS = (("facenet", False), ("facenet", True), ("dlib", False), ("duo", False), ("duo", True))
 
 
 def fit_centre() -> None:
