@@ -49,10 +49,9 @@ def push(
     api = _api(endpoint, token)
     try:
         api.create_repo(name, private=private, exist_ok=True, repo_type="model")
-        done = api.upload_folder(
-            repo_id=name,
-            folder_path=str(model.folder),
-            allow_patterns=list(UPLOADED),
+        done = api.create_commit(
+            name,
+            _additions(model.folder),
             commit_message=f"{model.kind} of faces, trained with limner",
         )
     except Exception as error:
@@ -109,6 +108,13 @@ def pull(
             if file.is_file():
                 shutil.move(str(file), target / file.name)
     return target
+
+
+def _additions(folder: Path) -> list[Any]:
+    from huggingface_hub import CommitOperationAdd
+
+    files = [folder / file for file in UPLOADED if (folder / file).is_file()]
+    return [CommitOperationAdd(path_in_repo=f.name, path_or_fileobj=str(f)) for f in files]
 
 
 def _check_name(name: str) -> None:
