@@ -8,6 +8,8 @@ from typing import Any
 
 from common import REPOSITORY, RESULTS
 from limner.similarity import shipped
+from page_service import service
+from page_style import style
 from page_style_fast import style_fast, style_trained
 
 HEAD = """# Benchmarks
@@ -271,8 +273,10 @@ def main() -> None:
         results = json.loads(gallery_file.read_text("utf-8"))
         parts.append("## Gallery: `python bench/gallery.py`\n\n" + gallery(results))
     for name, title, write in (
+        ("style", "Painting by optimisation", style),
         ("style_fast", "Painting in one pass", style_fast),
         ("style_trained", "A network of one's own", style_trained),
+        ("service", "The service", service),
     ):
         if (RESULTS / f"{name}.json").is_file():
             results = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))

@@ -3,145 +3,79 @@
 Each pair of pictures is one run of both, in turn, with the same encoder. Writes
 ``bench/results/style.json``.
 
-Usage: ``python bench/style.py [--encoder NAME] [--only race default closure tiles large bf16]``
+Usage: ``python bench/style.py [--encoder NAME] [--only PART ...] [--race-side PX]``
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import resource
 import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from common import DATA, machine, save
+from common import RESULTS, machine, save
 from limner.style import preset, stylize
 from limner.style.encoder import Encoder, load_encoder
-from limner.style.level import Step
+from limner.style.level import as_pixels
 from limner.style.level import tensor_of as _tensor
 from limner.style.objective import Goal, Objective, style_targets
 from limner.style.pyramid import fit, noisy, resize
-from limner.style.taps import resolve_weighted
 from limner.style.tiling import TiledObjective
-
-PAIRS = {
-    "tuebingen x starry night": ("tubingen.png", "00_Gogh_The_Starry_Night.jpg"),
-    "golden gate x the scream": ("golden_gate.jpg", "01_Munch_The_Scream.jpg"),
-    "kodak 04 x great wave": ("04.png", "04_Hokusai_The_Great_Wave_off_Kanagawa.jpg"),
-    "kodak 13 x composition vii": ("13.png", "03_Kandinsky_Composition_VII.jpg"),
-}
-NOTES = preset("notes")
-
-
-def paths(pair: str) -> tuple[Path, Path]:
-    content, style = PAIRS[pair]
-    return DATA / "contents" / content, DATA / "paintings" / style
-
-
-def notes_layers(encoder: Encoder) -> tuple[str, dict[str, float]]:
-    """Return the content layer and the style layers with lambdas, as this encoder names them."""
-    content = resolve_weighted(NOTES.content_layers, encoder.architecture)[0][0]
-    return content, dict(resolve_weighted(NOTES.style_layers, encoder.architecture))
-
-
-def plain_loop(encoder: Encoder, content: torch.Tensor, style: torch.Tensor) -> dict[str, Any]:
-    """Run the notes' loop, written from the notes: Gram over (c h w), torch's L-BFGS, clamped."""
-    content_layer, lambdas = notes_layers(encoder)
-    taps = [content_layer, *lambdas]
-
-    def gram(f: torch.Tensor) -> torch.Tensor:
-        _, c, h, w = f.shape
-        flat = f.view(c, h * w) if f.is_contiguous() else f.reshape(c, h * w)
-        return flat @ flat.t() / (c * h * w)
-
-    began = time.perf_counter()
-    with torch.no_grad():
-        wanted = encoder.features(content, taps)[content_layer]
-        grams = {t: gram(f) for t, f in encoder.features(style, list(lambdas)).items()}
-    image = noisy(content, noise=0.6, seed=0).requires_grad_(True)
-    optimiser = torch.optim.LBFGS([image])
-    values: list[float] = []
-    times: list[float] = []
-
-    class Enough(Exception):
-        pass
-
-    def closure() -> torch.Tensor:
-        if len(values) == 180:
-            raise Enough
-        with torch.no_grad():
-            image.clamp_(0, 1)
-        optimiser.zero_grad()
-        found = encoder.features(image, taps)
-        j_content = (found[content_layer] - wanted).square().mean()
-        j_style = sum(w * (gram(found[t]) - grams[t]).square().mean() for t, w in lambdas.items())
-        loss = j_content + 1e6 * j_style
-        loss.backward()
-        values.append(float(loss.detach()))
-        times.append(time.perf_counter() - began)
-        return loss
-
-    try:
-        while True:
-            optimiser.step(closure)
-    except Enough:
-        pass
-    return {"seconds": times[-1], "last": values[-1], "best": min(values), "calls": len(values)}
-
-
-def race(encoder_name: str, pair: str) -> dict[str, Any]:
-    """Time limner to the objective that the plain loop reaches in its 180 calls."""
-    encoder = load_encoder(encoder_name, border="zero")
-    content_path, style_path = paths(pair)
-    content, style = _tensor(content_path), _tensor(style_path)
-    size, style_size = (
-        fit(tuple(p.shape[-2:]), size=300, side="shorter") for p in (content, style)
-    )
-    plain = plain_loop(encoder, resize(content, size), resize(style, style_size))
-    bar = plain["best"]
-    reached: list[float] = []
-    options = preset(
-        "notes",
-        encoder=encoder.name,
-        optimiser="lbfgs",
-        start="content",
-        levels=((0.25, 40), (0.5, 30), (1.0, 110)),
-        history=50,
-        report_every=0,
-    )
-    began = time.perf_counter()
-
-    def watch(step: Step) -> None:
-        if step.size_hw == size and step.terms.total <= bar:
-            reached.append(time.perf_counter() - began)
-            raise KeyboardInterrupt
-
-    result = stylize(content_path, style_path, options=options, encoder=encoder, on_step=watch)
-    ours = {
-        "seconds": reached[0] if reached else None,
-        "calls": [sum(t["level"] == i for t in result.losses) for i in range(3)],
-        "best": min(t["total"] for t in result.losses if t["level"] == 2),
-    }
-    share = reached[0] / plain["seconds"] if reached else None
-    return {"plain": plain, "limner": ours, "share_of_the_time": share}
+from style_race import PAIRS, Clock, paths, race
 
 
 def default_time(encoder_name: str, pair: str) -> dict[str, Any]:
-    """Time the preset `default`, weights cached, as a user waits for it."""
+    """Time the preset `default` and the preview, weights cached, as a user waits for them."""
+    from limner.style import preview
+
     content, style = paths(pair)
-    began = time.perf_counter()
-    options = preset("default", encoder=encoder_name)
-    result = stylize(content, style, options=options)
+    began = Clock()
+    preview.paint(resized(_tensor(content), 384), [as_pixels(_tensor(style))])
+    shown = began.read()
+    began = Clock()
+    result = stylize(content, style, options=preset("default", encoder=encoder_name))
     return {
-        "seconds": time.perf_counter() - began,
+        **began.read(),
+        "preview": shown,
         "size_hw": list(result.image.shape[:2]),
         "best": result.provenance["levels"][-1]["best"],
     }
+
+
+def resized(image: torch.Tensor, side: int) -> Any:
+    return as_pixels(resize(image, fit(tuple(image.shape[-2:]), size=side, side="longer")))
+
+
+def strength(encoder_name: str, side: int) -> dict[str, Any]:
+    """Paint at five strengths; how far is each from the content, and from the one before?"""
+    content, style = paths("golden gate x the scream")
+    encoder = load_encoder(encoder_name, pooling="average", border="replicate_all")
+    taps = ["relu1_2", "relu2_2", "relu3_3"]
+
+    def seen(pixels: Any) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            found = encoder.features(torch.from_numpy(pixels.transpose(2, 0, 1)[None].copy()), taps)
+        return {tap: f / f.norm(dim=1, keepdim=True).clamp_min(1e-6) for tap, f in found.items()}
+
+    def far(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+        return sum(float((a[t] - b[t]).square().sum(1).mean()) for t in taps)
+
+    before = of_content = seen(resized(_tensor(content), side))
+    steps, distances = [], []
+    for value in (0.0, 0.25, 0.5, 0.75, 1.0):
+        options = preset("default", encoder=encoder_name, size=side, strength=value)
+        here = seen(stylize(content, style, options=options, encoder=encoder).pixels)
+        distances.append(far(here, of_content))
+        steps.append(far(here, before))
+        before = here
+    return {"size": side, "from_content": distances, "from_the_one_before": steps}
 
 
 def macs_of(encoder: Encoder, size_hw: tuple[int, int]) -> int:
@@ -169,17 +103,13 @@ def matrix_rate(dtype: torch.dtype) -> float:
 
 
 def plain_goal(encoder: Encoder, *, bf16: bool = False) -> Goal:
-    options = preset("default")
-    content, style = (
-        resolve_weighted(t, encoder.architecture)
-        for t in (options.content_layers, options.style_layers)
-    )
+    """Return the paper's layers in one piece, to relu5_1."""
     return Goal(
-        content_layers=content,
-        style_layers=style,
-        alpha=options.alpha,
-        beta=options.beta,
-        smoothness=options.smoothness,
+        content_layers=(("relu4_2", 1.0),),
+        style_layers=tuple((f"relu{block}_1", 0.2) for block in range(1, 6)),
+        alpha=0.4,
+        beta=3.0,
+        smoothness=30.0,
         content_kind="target",
         style_kind="target",
         bf16=bf16,
@@ -253,19 +183,17 @@ def paint_large(encoder_name: str, calls: int) -> None:
     stylize(content, style, options=options)
 
 
-def bf16(encoder_name: str) -> dict[str, Any]:
+def bf16(encoder_name: str, side: int) -> dict[str, Any]:
     """Compare final objectives in both precisions, same schedule, evaluated in fp32."""
     content, style = paths("tuebingen x starry night")
     found: dict[str, Any] = {}
     for precision in ("fp32", "bf16"):
-        options = preset("default", encoder=encoder_name, size=256, precision=precision)
+        options = preset("default", encoder=encoder_name, size=side, precision=precision)
         began = time.perf_counter()
         result = stylize(content, style, options=options)
         judge = preset(
-            "default", encoder=encoder_name, size=256, levels=((1.0, 1),), precision="fp32"
+            "default", encoder=encoder_name, size=side, levels=((1.0, 1),), precision="fp32"
         )
-        from dataclasses import replace
-
         seen = stylize(content, style, options=replace(judge, start="picture"), start=result.pixels)
         found[precision] = {
             "objective": seen.losses[0]["total"],
@@ -278,26 +206,35 @@ def bf16(encoder_name: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--encoder", default="auto")
-    parts = ("race", "default", "closure", "tiles", "large", "bf16")
+    parts = ("race", "default", "closure", "tiles", "large", "bf16", "strength")
     parser.add_argument("--only", nargs="*", choices=parts, default=parts)
-    parser.add_argument("--pairs", type=int, default=len(PAIRS), help="how many of the pairs")
+    parser.add_argument("--pairs", nargs="*", choices=PAIRS, default=list(PAIRS))
     parser.add_argument("--large-calls", type=int, default=6)
+    parser.add_argument("--race-side", type=int, default=300, help="shorter side in pixels")
+    parser.add_argument("--small", type=int, default=256, help="longer side for bf16, strength")
     chosen = parser.parse_args()
     name = load_encoder(chosen.encoder).name
     found: dict[str, Any] = {"encoder": name, "machine": machine()}
-    pairs = list(PAIRS)[: chosen.pairs]
+    pairs = chosen.pairs
     if "closure" in chosen.only:
         found["closure"] = closure(name)
     if "tiles" in chosen.only:
         found["tiles"] = tiles(name)
     if "race" in chosen.only:
-        found["race"] = {pair: race(name, pair) for pair in pairs}
+        found["race"] = {pair: race(name, pair, chosen.race_side) for pair in pairs}
     if "default" in chosen.only:
         found["default"] = {pair: default_time(name, pair) for pair in pairs}
     if "bf16" in chosen.only:
-        found["bf16"] = bf16(name)
+        found["bf16"] = bf16(name, chosen.small)
+    if "strength" in chosen.only:
+        found["strength"] = strength(name, chosen.small)
     if "large" in chosen.only:
         found["large"] = large(name, chosen.large_calls)
+    old = RESULTS / "style.json"
+    before = json.loads(old.read_text("utf-8")) if old.is_file() else {}
+    for part in ("race", "default"):  # pairs that were not run this time are kept
+        if part in found:
+            found[part] = {**before.get(part, {}), **found[part]}
     save("style", found, merge=True)
 
 

@@ -233,3 +233,32 @@ def test_parameter_shapes_are_the_trunks():
             for name, p in FeatureTrunk(architecture).named_parameters()
         }
         assert own == parameter_shapes(architecture)
+
+
+@pytest.mark.parametrize("border", ["zero", "replicate", "replicate_all"])
+def test_convolution_and_relu_in_one_step_are_those_in_two(border):
+    """Values and slopes against torch's own, layer by layer, where no convolution is tapped."""
+    from torch.nn import functional
+
+    encoder = random_encoder("vgg16", border=border).double().cut("relu2_1")
+    image = torch.rand((1, 3, 14, 18), dtype=torch.float64, requires_grad=True)
+    taps = ["relu1_1", "relu2_1"]
+    found = encoder.features(image, taps)
+    x = image.index_select(1, encoder._order) * encoder._scale + encoder._shift
+    wanted = {}
+    for i, (name, layer) in enumerate(encoder.trunk.convolutions.items()):
+        if border == "replicate_all" or (border == "replicate" and i == 0):
+            x = functional.conv2d(functional.pad(x, (1,) * 4, mode="replicate"), layer.weight)
+            x = x + layer.bias.view(1, -1, 1, 1)
+        else:
+            x = layer(x)
+        x = wanted[f"relu{name[4:]}"] = functional.relu(x)
+        x = functional.max_pool2d(x, 2) if name == "conv1_2" else x
+    for tap in taps:
+        torch.testing.assert_close(found[tap], wanted[tap])
+    slopes = [
+        torch.autograd.grad(sum(f[t].square().sum() for t in taps), image)[0]
+        for f in (found, wanted)
+    ]
+    torch.testing.assert_close(*slopes)
+    assert float(slopes[0].abs().sum()) > 0

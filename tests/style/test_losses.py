@@ -59,6 +59,18 @@ def test_style_cost_is_the_formula(kind):
     assert float(found) == pytest.approx(wanted, rel=1e-12)
 
 
+def test_covariance_cost_is_numpys():
+    a, b = features(1), features(2)
+    flat_a, flat_b = (f.numpy().reshape(3, -1) for f in (a, b))
+    cov_a, cov_b = (np.cov(f, bias=True) for f in (flat_a, flat_b))
+    moments = flat_b @ flat_b.T / flat_b.shape[1]
+    means = np.mean((flat_a.mean(1) - flat_b.mean(1)) ** 2)
+    wanted = np.mean((cov_a - cov_b) ** 2) / (np.mean(cov_b**2) + 1e-3 * np.mean(moments**2))
+    wanted += means / (np.diag(cov_b).mean() + 1e-3 * np.diag(moments).mean())
+    found = style_cost(statistics(a), statistics(b), kind="covariance")
+    assert float(found) == pytest.approx(wanted, rel=1e-9)
+
+
 @pytest.mark.parametrize("kind", ["chw", "paper", "half", "target"])
 def test_a_style_of_another_size_counts_as_if_it_had_the_pictures(kind):
     """A style repeated twice has the same cost as itself: only what it looks like counts."""

@@ -153,3 +153,32 @@ def test_a_vanished_gradient_is_said_and_not_fatal(kind):
         assert torch.isfinite(optimiser.point).all()
     if kind is not Adam:
         assert "gradient vanished" in optimiser.remark
+
+
+def test_a_brush_leaves_less_grain_after_a_few_steps():
+    """From a flat grey towards noise: what is fine comes late."""
+    generator = torch.Generator().manual_seed(5)
+    goal = torch.rand((1, 3, 24, 30), generator=generator) * 0.4 + 0.3
+
+    def painted(brush: float) -> torch.Tensor:
+        optimiser = Lbfgs(torch.full_like(goal, 0.5), brush=brush)
+        for _ in range(3):
+            shown = optimiser.point
+            optimiser.tell(float((shown - goal).square().sum()), 2 * (shown - goal))
+        return shown
+
+    def grain(picture: torch.Tensor) -> float:
+        across = picture[..., 1:] - picture[..., :-1]
+        return float(across.square().mean() / (picture - picture.mean()).square().mean())
+
+    assert grain(painted(1.0)) < 0.7 * grain(painted(0.0))
+    soft = (painted(1.0) - goal).square().sum()
+    assert soft < (0.5 - goal).square().sum()
+
+
+def test_the_brush_is_symmetric_and_positive():
+    optimiser = Lbfgs(torch.zeros((1, 3, 5, 6), dtype=torch.float64), brush=0.8)
+    eye = torch.eye(90, dtype=torch.float64)
+    matrix = torch.stack([optimiser._blurred(row) for row in eye])
+    torch.testing.assert_close(matrix, matrix.T)
+    assert float(torch.linalg.eigvalsh(matrix).min()) > 0

@@ -259,7 +259,7 @@ def test_a_thin_picture_says_what_to_do(pictures, encoder):
 
 def test_a_style_of_a_single_colour(pictures, encoder):
     flat = np.full((40, 50, 3), 128, np.uint8)
-    for kind in ("target", "wasserstein"):
+    for kind in ("target", "covariance", "wasserstein"):
         result = run(pictures, encoder, style=[flat], style_kind=kind)
         assert np.isfinite([t["total"] for t in result.losses]).all()
 

@@ -111,7 +111,7 @@ def _options(look: LookOptions, run: RunOptions) -> tuple[StyleOptions, str | No
     changes: dict[str, Any] = {
         name: getattr(group, name)
         for group, names in (
-            (look, "size strength style_scale alpha beta smoothness colour seed"),
+            (look, "size strength style_scale alpha beta smoothness colour underpainting seed"),
             (run, "encoder pooling optimiser precision tile report_every"),
         )
         for name in names.split()

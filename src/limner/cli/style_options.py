@@ -41,7 +41,11 @@ class LookOptions:
     ] = None
     layers: Annotated[
         str | None,
-        _look("--layers", metavar="TAP:LAMBDA,..", help="Style layers, such as conv1_2:2,16."),
+        _look(
+            "--layers",
+            metavar="TAP:LAMBDA,..",
+            help="Style layers, such as conv1_2:2,16,relu3_1/2.",
+        ),
     ] = None
     content_layers: Annotated[
         str | None,
@@ -59,6 +63,10 @@ class LookOptions:
     colour: Annotated[
         Literal["style", "content", "moments", "histogram"] | None,
         _look("--colour", help="Whose colours; the last two match the content's."),
+    ] = None
+    underpainting: Annotated[
+        Literal["content", "style"] | None,
+        _look("--underpainting", help="Whose colours the content has before painting begins."),
     ] = None
     start: Annotated[
         str | None,

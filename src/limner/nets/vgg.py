@@ -240,7 +240,7 @@ class FeatureTrunk(nn.Module):
         weight, bias = convolution.weight, convolution.bias
         if rectified:
             if layer.name not in self._turned:
-                self._turned[layer.name] = _turned(weight)
+                self._turned[layer.name] = _turned(weight)  # type: ignore[arg-type]
             kernel = self._turned[layer.name]
             together: Tensor = _Rectified.apply(x, weight, bias, kernel, padding)
             return together

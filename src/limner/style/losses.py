@@ -24,6 +24,7 @@ ContentCost = Literal["mean", "half_sum", "target"]
 StyleCost = Literal["chw", "paper", "half", "target", "covariance", "wasserstein"]
 
 _TINY = 1e-12
+_FLAT = 1e-3  # of the moments: keeps the covariance cost of a single colour in bounds
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,8 @@ def style_cost(found: Statistics, target: Statistics, *, kind: StyleCost = "targ
     - `target`: mean (M - M_s)^2 over the mean of M_s^2: 1 where the style is absent, whatever
       the layer, the encoder or the size;
     - `covariance`: mean (C - C_s)^2 over the mean of C_s^2, plus mean (mu - mu_s)^2 over the
-      mean variance, C = M - mu mu^T. A Gram matrix is mostly the products of means, which say
+      mean variance, C = M - mu mu^T. (Below both fractions stands a thousandth of M's, too, so
+      that they exist for a single colour.) A Gram matrix is mostly the products of means, which say
       little of how a brush moved; taken apart from them, the covariance says it;
     - `wasserstein`: squared 2-Wasserstein distance of the Gaussians with these means and
       covariances, over the style's mean square.
@@ -177,9 +179,10 @@ def style_cost(found: Statistics, target: Statistics, *, kind: StyleCost = "targ
         return wasserstein2(found, target) / target.moments.trace().clamp_min(_TINY)
     if kind == "covariance":
         here, there = _centred(found), _centred(target)
-        spread = (here - there).square().mean() / there.square().mean().clamp_min(_TINY)
-        variance = there.diagonal().mean().clamp_min(_TINY)
-        return spread + (found.mean - target.mean).square().mean() / variance
+        size = there.square().mean() + _FLAT * target.moments.square().mean() + _TINY
+        variance = there.diagonal().mean() + _FLAT * target.moments.diagonal().mean() + _TINY
+        means = (found.mean - target.mean).square().mean() / variance
+        return (here - there).square().mean() / size + means
     squares = (found.moments - target.moments).square()
     channels, positions = found.moments.shape[0], found.positions
     if kind == "chw":

@@ -208,7 +208,7 @@ class Lbfgs:
         line_search: `backtracking`, or `none`: every step is taken.
         reach: Root mean square of the first step, in the picture's units.
         brush: Deviation in pixels of the Gaussian that is supposed for the inverse Hessian:
-            every step is so smooth, and nothing finer is painted. 0: the identity.
+            what is finer comes late, so a few steps leave no grain. 0: the identity.
     """
 
     _HALVINGS = 5

@@ -79,8 +79,8 @@ class StyleOptions:
         optimiser: `lbfgs`, `notes_lbfgs` (torch's, as in the notes) or `adam`.
         history: Pairs that L-BFGS keeps; fewer where memory would not hold them.
         line_search: Of `lbfgs`.
-        brush: Of `lbfgs`: its steps are blurred so many pixels wide, so that it paints no grain;
-            0 leaves every pixel free.
+        brush: Of `lbfgs`: it begins with steps that are blurred so many pixels wide, and a few
+            calls leave no grain; 0 treats every pixel alike.
         rate: Step of Adam and of `notes_lbfgs`.
         pooling: Of the encoder, `max` or `average`.
         border: What convolutions see around the picture: `zero`, `replicate` (the first one its
@@ -113,7 +113,7 @@ class StyleOptions:
     content_kind: Literal["mean", "half_sum", "target"] = "target"
     style_kind: StyleKind = "covariance"
     strength: float = 0.5
-    style_scale: float = 1.25
+    style_scale: float = 1.6
     colour: Colour = "style"
     underpainting: Underpainting = "style"
     start: Start = "content"
@@ -251,12 +251,25 @@ PRESETS: dict[str, StyleOptions] = {
         report_every=20,
     ),
     "fine": StyleOptions(
-        preset="fine", size=1024, levels=((0.125, 150), (0.25, 100), (0.5, 60), (1.0, 25))
+        preset="fine", size=1024, levels=((0.125, 50), (0.25, 40), (0.5, 30), (1.0, 20))
     ),
+    # Nothing but the layout is kept of the content, and the brush is broad.
     "abstract": StyleOptions(
-        preset="abstract", alpha=0.04, start="noise", noise=0.9, style_scale=1.4
+        preset="abstract",
+        content_layers=(("relu4_1/2", 1.0),),
+        alpha=0.15,
+        beta=1.5,
+        start="noise",
+        noise=0.5,
+        style_scale=2.5,
     ),
-    "portrait": StyleOptions(preset="portrait", alpha=1.6, style_scale=0.6),
+    # Fine strokes under which the features stay where they are.
+    "portrait": StyleOptions(
+        preset="portrait",
+        content_layers=(("relu2_1", 0.5), ("relu3_1", 1.0), ("relu3_1/2", 0.5)),
+        alpha=1.0,
+        style_scale=1.0,
+    ),
 }
 
 

@@ -210,18 +210,20 @@ class _Run:
         return tensor_of(recolour_style(as_pixels(style), wanted, self.options.colour))
 
     def _underpainted(self) -> Tensor:
-        """Return the content in the styles' colours: their mix, or each in its own region."""
-        from limner.style.colour import match_moments
+        """Return the content as it is painted: in the styles' colours, or in its own."""
+        from limner.style.underpainting import underpainted
 
-        if self.options.underpainting == "content" or self.options.colour in _MATCHED:
+        options = self.options
+        if options.underpainting == "content" or options.colour in _MATCHED:
             return self.content
-        pixels = as_pixels(self.content)
-        coats = [match_moments(pixels, as_pixels(style)) for style in self.styles]
-        if self.masks is not None:
-            return tensor_of(self.masks.blend(coats))
-        total = sum(self.weights)
-        mixed = sum(coat * (w / total) for coat, w in zip(coats, self.weights, strict=True))
-        return tensor_of(np.asarray(mixed, np.float32).clip(0, 1))
+        coat = underpainted(
+            as_pixels(self.content),
+            [as_pixels(style) for style in self.styles],
+            weights=self.weights,
+            strength=options.strength,
+            masks=self.masks,
+        )
+        return tensor_of(coat)
 
     def _levels(self, original: tuple[int, int]) -> list[tuple[float, int, tuple[int, int]]]:
         """Return share, calls and size of each level; one too small to read passes its calls on."""

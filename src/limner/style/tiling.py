@@ -222,10 +222,11 @@ class TiledObjective:
         parts = [part for known in found.values() for part in known.parts]
         leaves = [t.requires_grad_(True) for part in parts for t in (part.mean, part.moments)]
         style, styles = style_sum(found, self.styles, self.goal)
+        slopes: dict[str, list[Slope]] = {}
         if not leaves:
-            return style, styles, {}
+            return style, styles, slopes
         flat = iter(torch.autograd.grad(self.goal.beta * style, leaves, allow_unused=True))
-        slopes = {
+        slopes |= {
             tap: [(next(flat), next(flat), max(part.positions, 1e-6)) for part in known.parts]
             for tap, known in found.items()
         }
