@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from small_network import small_network
 from torch.nn import functional
 
-from conftest import small_network
 from limner import images
 from limner.errors import InputError, UnknownNameError
 from limner.units import load_network, top_patches

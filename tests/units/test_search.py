@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from small_network import small_network
 
-from conftest import small_network
 from limner import images
 from limner.errors import EmbedderMismatch, InputError, UnknownNameError
 from limner.units import excites, gram_pairs, like, top_patches
