@@ -11,6 +11,7 @@ from limner.similarity import shipped
 from page_service import service
 from page_style import style
 from page_style_fast import style_fast, style_trained
+from page_training import training
 
 HEAD = """# Benchmarks
 
@@ -277,6 +278,7 @@ def main() -> None:
         ("style_fast", "Painting in one pass", style_fast),
         ("style_trained", "A network of one's own", style_trained),
         ("service", "The service", service),
+        ("training", "Training", training),
     ):
         if (RESULTS / f"{name}.json").is_file():
             results = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
