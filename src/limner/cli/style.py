@@ -75,10 +75,8 @@ def _paint_fast(
     quality: int,
 ) -> None:
     """Hand over to the feed-forward networks; options that they do not have are refused."""
-    taken = replace(
-        look,
-        **dict.fromkeys(("strength", "size", "style_weights", "colour", "mask", "mask_colours")),
-    )
+    taken = replace(look, strength=None, size=None, style_weights=None, colour=None)
+    taken = replace(taken, mask=None, mask_colours=None)
     if taken != LookOptions() or replace(run, device="cpu") != RunOptions(device="cpu"):
         raise InputError(
             "--fast takes --strength, --size, --style-weights, --colour, --mask, --mask-colours "

@@ -186,7 +186,7 @@ def painting(
         if content is not None:
             reference = _resized(content, STYLE_PX)
             seen = [recolour_style(_resized(p, STYLE_PX), reference, colour) for p in pictures]
-        found: FloatArray = sum(m * predict(p) for m, p in zip(mix, seen, strict=True))  # type: ignore[assignment]
+        found: FloatArray = sum(m * predict(p) for m, p in zip(mix, seen, strict=True))
         return found
 
     fixed = None if matches else vector(None)
