@@ -8,6 +8,7 @@ from typing import Any
 
 from common import REPOSITORY, RESULTS
 from limner.similarity import shipped
+from page_losses import losses
 from page_service import service
 from page_style import style
 from page_style_fast import style_fast, style_trained
@@ -279,6 +280,7 @@ def main() -> None:
         ("style_trained", "A network of one's own", style_trained),
         ("service", "The service", service),
         ("training", "Training", training),
+        ("losses", "Losses, miners and pair heads", losses),
     ):
         if (RESULTS / f"{name}.json").is_file():
             results = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))

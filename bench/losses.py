@@ -1,0 +1,208 @@
+"""Losses, miners and pair heads: agreement with plain loops, memory, calibration error.
+
+``python bench/losses.py [--only exact memory heads]`` writes ``bench/results/losses.json``.
+Memory is measured in a child process each: the highest resident set while mining, and what that
+adds to the same process with the batch in memory and torch loaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+
+from common import DATA, REPOSITORY, machine, save
+
+PHOTOS, EACH, DIM = 1800, 40, 128
+MINERS = ("random", "semihard", "hard", "batch_hard", "all")
+LFW = DATA / "lfw"
+CACHE = REPOSITORY / "out" / "cache"
+
+CHILD = """
+import json, sys, threading, time, psutil, torch
+from torch.nn import functional
+from limner.training.losses import build_loss
+from limner.training.miners import build_miner
+name, photos, each, dim = sys.argv[1], *map(int, sys.argv[2:])
+torch.set_num_threads(1)
+torch.manual_seed(0)
+x = functional.normalize(torch.randn(photos, dim), dim=1)
+labels = torch.arange(photos) // each
+if name == "library":
+    from pytorch_metric_learning import distances, miners
+    inner = miners.TripletMarginMiner(0.2, "semihard",
+        distance=distances.LpDistance(normalize_embeddings=False, power=2))
+    def work(): return inner(x, labels)
+elif name == "all":
+    loss, y = build_loss("triplet"), x.clone().requires_grad_()
+    def work(): loss(y, labels).backward()
+else:
+    miner = build_miner(name)
+    def work(): return miner(x, labels)
+    miner(x[:80], labels[:80])  # what torch sets up once
+process = psutil.Process()
+before = highest = process.memory_info().rss
+stop = threading.Event()
+def watch():
+    global highest
+    while not stop.is_set():
+        highest = max(highest, process.memory_info().rss)
+        time.sleep(0.0005)
+thread = threading.Thread(target=watch); thread.start()
+start = time.perf_counter()
+found = work()
+seconds = time.perf_counter() - start
+stop.set(); thread.join()
+import resource
+print(json.dumps({"before": before, "highest": highest, "seconds": seconds,
+    "peak_rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    "triplets": None if found is None else len(found) if name != "library" else len(found[0])}))
+"""
+
+
+def memory() -> dict[str, Any]:
+    """Return the memory and time of each miner on a batch of 1,800 with 40 photos a person."""
+    found = {}
+    for name in MINERS:
+        sizes = [str(n) for n in (PHOTOS, EACH, DIM)]
+        run = subprocess.run(
+            [sys.executable, "-c", CHILD, name, *sizes], capture_output=True, text=True, check=True
+        )
+        row = json.loads(run.stdout)
+        row["added"] = row["highest"] - row["before"]
+        found[name] = row
+        print(f"{name}: +{row['added'] / 2**20:.0f} MiB, {row['seconds']:.2f} s")
+    # The library keeps the whole cube of triplets: 360 photos are what it can be asked here.
+    small = ["360", str(EACH), str(DIM)]
+    for name in ("library", "semihard"):
+        run = subprocess.run(
+            [sys.executable, "-c", CHILD, name, *small], capture_output=True, text=True, check=True
+        )
+        row = json.loads(run.stdout)
+        row["added"] = row["highest"] - row["before"]
+        found[f"{name}_360"] = row
+        print(f"{name}, 360 photos: +{row['added'] / 2**20:.0f} MiB, {row['seconds']:.2f} s")
+    return {"photos": PHOTOS, "each": EACH, "dim": DIM, "miners": found}
+
+
+def exact() -> dict[str, float]:
+    """Return the largest difference of each loss from plain loops, over 20 batches, float64."""
+    import torch
+    from torch.nn import functional
+
+    sys.path.insert(0, str(REPOSITORY / "tests" / "training"))
+    import loss_oracles as oracle
+
+    from limner.training.losses import LOSSES, build_loss, scale_for
+
+    worst = dict.fromkeys(LOSSES, 0.0)
+    people, dim = 5, 6
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        x = torch.randn(20, dim, generator=generator, dtype=torch.float64)
+        labels = torch.arange(people).repeat(4)
+        rows, who = x.tolist(), labels.tolist()
+        unit = functional.normalize(x, dim=1).tolist()
+        for name in LOSSES:
+            torch.manual_seed(seed)
+            loss = build_loss(name, classes=people, dim=dim).double().eval()
+            if name == "asoftmax":
+                loss.start = 5.0
+            given = x[:, :people] if loss.reads == "logits" else x
+            if loss.unit_length and loss.reads != "logits":
+                given = functional.normalize(x, dim=1)
+            got = float(loss(given, labels).detach())
+            linear = getattr(loss, "linear", None)
+            parts = () if linear is None else (linear.weight.tolist(), linear.bias.tolist())
+            wanted = {
+                "nll": lambda: oracle.nll(given.tolist(), who),  # noqa: B023
+                "focal": lambda: oracle.focal(given.tolist(), who),  # noqa: B023
+                "softmax": lambda: oracle.softmax(rows, who, *parts),  # noqa: B023
+                "center": lambda: oracle.center(rows, who, *parts, loss.centres.tolist()),  # noqa: B023
+                "asoftmax": lambda: oracle.asoftmax(rows, who, loss.centres.tolist()),  # noqa: B023
+                "cosface": lambda: oracle.cosface(
+                    unit, who, loss.inner.W.t().tolist(), scale_for(people)  # noqa: B023
+                ),
+                "arcface": lambda: oracle.arcface(
+                    unit, who, loss.inner.W.t().tolist(), scale_for(people)  # noqa: B023
+                ),
+                "triplet": lambda: oracle.triplet(unit, oracle.all_triplets(who)),  # noqa: B023
+                "contrastive": lambda: oracle.contrastive(unit, who),  # noqa: B023
+                "pairwise": lambda: oracle.pairwise(unit, who),  # noqa: B023
+                "siamese": lambda: oracle.siamese(
+                    unit,  # noqa: B023
+                    who,  # noqa: B023
+                    loss.head.weights.tolist(),  # noqa: B023
+                    float(loss.head.bias.detach()),  # noqa: B023
+                    "weighted_l1",
+                    loss.decay,  # noqa: B023
+                ),
+            }[name]()
+            worst[name] = max(worst[name], abs(got - wanted))
+    for name, value in worst.items():
+        print(f"{name}: {value:.1e}")
+    return worst
+
+
+def heads() -> dict[str, Any]:
+    """Return the figures of the pair heads of each embedder on View 1's held-out pairs.
+
+    Fitted on pairsDevTrain (1,100 + 1,100 pairs), measured on pairsDevTest (500 + 500): other
+    people. The interval of the calibration error is a bootstrap over the pairs.
+    """
+    from limner.evaluation import embed_photos, read_pairs
+    from limner.faces import load_embedder
+    from limner.similarity import KINDS, LabelledPairs, expected_calibration_error, fit_pair_head
+
+    found: dict[str, Any] = {}
+    for name in ("facenet", "dlib", "duo"):
+        embedder = load_embedder(name)
+        sides = []
+        for file in ("pairsDevTrain.txt", "pairsDevTest.txt"):
+            pairs = read_pairs(LFW / file)
+            paths = pairs.locate(LFW / "images")
+            photos = embed_photos(paths, embedder, cache=CACHE)
+            a, b = pairs.left, pairs.right
+            keep = photos.found[a] & photos.found[b]
+            sides.append(
+                LabelledPairs(photos.vectors[a[keep]], photos.vectors[b[keep]], pairs.same[keep])
+            )
+        rows = {}
+        for kind in KINDS:
+            head = fit_pair_head(kind, sides[0].a, sides[0].b, sides[0].same)
+            probability = head.probability(head.distance(sides[1].a, sides[1].b))
+            same = sides[1].same
+            generator = np.random.default_rng(0)
+            draws = [generator.integers(0, same.size, same.size) for _ in range(1000)]
+            errors = [expected_calibration_error(probability[d], same[d]) for d in draws]
+            low, high = np.quantile(errors, (0.025, 0.975))
+            rows[kind] = {
+                "ece": expected_calibration_error(probability, same),
+                "ece_low": float(low),
+                "ece_high": float(high),
+                "accuracy": float(np.mean((probability >= 0.5) == same)),
+                "pairs": int(same.size),
+            }
+            print(name, kind, {k: round(v, 4) for k, v in rows[kind].items()})
+        found[name] = rows
+    return found
+
+
+def main() -> None:
+    """Run the parts that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=("exact", "memory", "heads"))
+    chosen = parser.parse_args().only or ["exact", "memory", "heads"]
+    results: dict[str, Any] = {"machine": machine()}
+    for part, work in (("exact", exact), ("memory", memory), ("heads", heads)):
+        if part in chosen:
+            results[part] = work()
+    save("losses", results, merge=True)
+
+
+if __name__ == "__main__":
+    main()
