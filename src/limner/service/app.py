@@ -24,7 +24,13 @@ from limner.service.routes import faces, health, jobs, models, people
 from limner.service.settings import Settings
 
 LOG = logging.getLogger("limner.service")
-_WORDS = {404: "UnknownPath", 405: "MethodNotAllowed", 413: "TooLarge", 422: "InvalidRequest"}
+_WORDS = {
+    408: "TooSlow",
+    404: "UnknownPath",
+    405: "MethodNotAllowed",
+    413: "TooLarge",
+    422: "InvalidRequest",
+}
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

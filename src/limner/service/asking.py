@@ -43,7 +43,7 @@ def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Error} for status in sorted({*statuses, 401, 403, 422, 429, 503})}
 
 
-PHOTO_ANSWERS = answers(413)
+PHOTO_ANSWERS = answers(408, 413)
 
 
 def the_engine(request: Request) -> Engine:

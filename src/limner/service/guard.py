@@ -5,8 +5,10 @@ A plain ASGI middleware, so that it costs little and sees the body's bytes as th
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
+import contextlib
 import json
 import logging
 import secrets
@@ -33,8 +35,11 @@ Send = Callable[[Message], Awaitable[None]]
 OPEN_PATHS = ("/healthz", "/readyz")
 API = "/v1/"
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]", "::1")
+BODY_S = 60.0
+"""How long a request may take to arrive."""
+
 _SAFE = ("GET", "HEAD", "OPTIONS")
-_DRAIN_BYTES = 1 << 20
+_DRAIN_BYTES, _DRAIN_S = 1 << 20, 1.0
 _REFUSALS_PER_MINUTE = 30
 _PAGE_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
@@ -226,15 +231,20 @@ class _Visit:
 
     async def receive(self) -> Message:
         """Pass the body on, and stop where it grows too large."""
-        message = await self._receive()
+        if self._ended or not self.is_api:
+            return await self._receive()
+        try:  # a slow sender must not hold a place for ever
+            async with asyncio.timeout(BODY_S - (time.perf_counter() - self.began)):
+                message = await self._receive()
+        except TimeoutError as error:
+            raise HTTPException(408, f"the request took longer than {BODY_S:g} s.") from error
         if message["type"] == "http.request":
             self._body += len(message.get("body", b""))
             self._ended = not message.get("more_body", False)
-            if self.is_api:
-                try:
-                    self._check_bytes(self._body)
-                except ServiceError as error:  # FastAPI lets only these through
-                    raise HTTPException(413, str(error)) from error
+            try:
+                self._check_bytes(self._body)
+            except ServiceError as error:  # FastAPI lets only these through
+                raise HTTPException(413, str(error)) from error
         return message
 
     async def send(self, message: Message) -> None:
@@ -260,12 +270,14 @@ class _Visit:
         if self.status:
             raise error
         answer = answer_to(error)
-        while not self._ended and self._body < _DRAIN_BYTES:
-            message = await self._receive()
-            if message["type"] != "http.request":
-                break
-            self._body += len(message.get("body", b""))
-            self._ended = not message.get("more_body", False)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_S):
+                while not self._ended and self._body < _DRAIN_BYTES:
+                    message = await self._receive()
+                    if message["type"] != "http.request":
+                        break
+                    self._body += len(message.get("body", b""))
+                    self._ended = not message.get("more_body", False)
         words = {"type": answer.kind, "message": answer.message, "request": self.id}
         body = json.dumps({"error": words}).encode()
         headers = [

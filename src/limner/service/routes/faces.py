@@ -120,7 +120,7 @@ def _identify(
     return found
 
 
-@router.post("/verify", summary="Is it this person?", responses=answers(404, 413))
+@router.post("/verify", summary="Is it this person?", responses=answers(404, 408, 413))
 async def verify(
     photo: Photo,
     engine: Shared,

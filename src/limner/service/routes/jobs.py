@@ -45,7 +45,11 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
 
 
 @router.post(
-    "/style", summary="Paint a picture", status_code=202, responses=answers(413), tags=["style"]
+    "/style",
+    summary="Paint a picture",
+    status_code=202,
+    responses=answers(408, 413),
+    tags=["style"],
 )
 async def style(
     content: Photo,

@@ -56,7 +56,9 @@ async def models(engine: Shared, key: Reader) -> Models:
     return Models(models=out, networks=list(get_args(NetworkName)))
 
 
-@router.post("/classify", summary="Classify", tags=["classify"], responses=answers(404, 413, 501))
+@router.post(
+    "/classify", summary="Classify", tags=["classify"], responses=answers(404, 408, 413, 501)
+)
 async def classify(
     model: Annotated[
         str, Form(description="As /v1/models lists it.", examples=["beats"], max_length=200)
@@ -188,7 +190,7 @@ def _network(lane: SlowLane, name: str, top: TopPatches | None = None) -> Networ
     "/units",
     summary="Which units does a picture excite?",
     tags=["units"],
-    responses=answers(404, 409, 413),
+    responses=answers(404, 408, 409, 413),
 )
 async def units(
     photo: Photo,

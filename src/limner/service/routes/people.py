@@ -79,7 +79,7 @@ def _person(person: Person) -> PersonOut:
     return PersonOut(**person.to_json())
 
 
-@router.post("/people", summary="Enrol a person", status_code=201, responses=answers(409, 413))
+@router.post("/people", summary="Enrol a person", status_code=201, responses=answers(408, 409, 413))
 async def enroll(
     photos: Photos,
     engine: Shared,
@@ -100,7 +100,7 @@ async def enroll(
     "/people/{person}/photos",
     summary="Add photos",
     status_code=201,
-    responses=answers(404, 409, 413),
+    responses=answers(404, 408, 409, 413),
 )
 async def add_photos(
     person: PersonId,
