@@ -137,6 +137,16 @@ def test_a_full_disk_at_the_end_does_not_lose_the_picture(folder, asked, monkeyp
     assert images.read(place).shape[2] == 3
 
 
+def test_the_preset_fast_is_the_option(folder):
+    for i, asked in enumerate((("--fast",), ("--preset", "fast"))):
+        done = call("photo.png", "negative.onnx", *asked, "-o", f"{i}.png")
+        assert done.exit_code == 0, done.stderr
+    assert np.array_equal(images.read("0.png"), images.read("1.png"))
+    done = call("photo.png", "negative.onnx", "--preset", "fast", "--steps", "3", "-o", "2.png")
+    assert done.exit_code == 2
+    assert "for the optimiser" in done.stderr
+
+
 def test_ctrl_c_in_the_middle_of_a_fast_picture(folder, monkeypatch):
     from limner.style.fast_tiles import Network
 

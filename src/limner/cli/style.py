@@ -55,6 +55,8 @@ def style(
         raise InputError("Give a content picture and at least one style: CONTENT STYLE... -o OUT.")
     if out is None:
         raise InputError("Say where the picture goes: -o OUT.png.")
+    if look.preset == "fast":
+        look, fast = replace(look, preset="default"), replace(fast, fast=True)
     if fast.fast:
         _paint_fast(pictures, out, look, fast, run, bits, quality)
         return

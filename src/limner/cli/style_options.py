@@ -24,7 +24,7 @@ class LookOptions:
     """What the picture should look like; what is not given is the preset's."""
 
     preset: Annotated[
-        str, _look("--preset", help="default, notes, fine, abstract or portrait.")
+        str, _look("--preset", help="default, notes, fine, fast, abstract or portrait.")
     ] = "default"
     size: Annotated[
         int | None, _look("--size", metavar="PX", help="Longer side (notes: shorter) in pixels.")
