@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MOST_ITEMS = 12
 _FONT = "DejaVu Sans"
 _DPI = 150
-_PLANES = (("across the depth", 0), ("across the height", 1), ("across the width", 2))
+_PLANES = (("depth", 0), ("height", 1), ("width", 2))
 
 
 def choose_items(answers: Sequence[Answer], count: int = 6) -> list[int]:
@@ -141,9 +141,12 @@ def plot_volumes(
                 spine.set_color(RULE)
             if column == 0:
                 _caption(axes, item)
-            else:
-                axes.set_title(words, fontsize=7.5, color=QUIET, loc="right", family=_FONT)
-    _head(figure, title or "What the network looked at", "three slices through the loudest place")
+            axes.set_title(words, fontsize=7.5, color=QUIET, loc="right", family=_FONT)
+    _head(
+        figure,
+        title or "What the network looked at",
+        "three slices, across the depth, height and width; warm: this part speaks for the answer",
+    )
     _save(figure, path)
 
 
@@ -166,17 +169,15 @@ def orthogonal_slices(volume: FloatArray, class_map: FloatArray) -> list[ImageAr
             f"{class_map.shape}."
         )
     heat = _heat(class_map)
-    # The loudest place inside the body, so that no slice through empty space is shown.
-    body = volume > volume.min()
-    loudest = np.where(body, heat, -1) if body.any() else heat
-    place = np.unravel_index(int(loudest.argmax()), volume.shape)
     grey = (volume - volume.min()) / (float(np.ptp(volume)) or 1.0)
+    # Loud and bright: a slice through empty space shows nothing.
+    place = np.unravel_index(int((heat * grey).argmax()), volume.shape)
     pictures = []
     for axis in range(3):
         plane = np.take(grey, place[axis], axis=axis)[..., None] * np.ones(3)
         warmth = np.take(heat, place[axis], axis=axis)
         colour = _colours()(warmth)[..., :3]
-        share = (0.65 * warmth)[..., None]
+        share = (0.5 * warmth**1.5)[..., None]
         mixed = plane * (1 - share) + colour * share
         pictures.append(np.asarray(np.clip(mixed * 255, 0, 255), dtype=np.uint8))
     return pictures
