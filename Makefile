@@ -11,8 +11,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
 
-demo: $(VENV)/.demo ## Find, enrol and recognise people in real photographs, and show it
-	$(BIN)/limner demo --out out/demo
+demo: $(VENV)/.demo ## Recognise people in real photographs, then serve the page (OPEN=0: do not)
+	$(BIN)/limner demo --out out/demo $(if $(filter 0,$(OPEN)),,--serve)
 
 test: $(VENV)/.dev ## Check style, types and import rules, then run every test
 	scripts/check

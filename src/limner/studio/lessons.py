@@ -35,13 +35,15 @@ def beat(kind: str, generator: np.random.Generator) -> FloatArray:
     waves |= {"S": (0.47, 0.012, -0.26), "T": (0.70, 0.050, 0.32)}
     if kind == BEATS[1]:
         waves = {"R": (0.38, 0.040, 1.0), "S": (0.50, 0.045, -0.45), "T": (0.72, 0.060, -0.35)}
-    level = np.zeros(LENGTH)
+    level: FloatArray = np.zeros(LENGTH, np.float32)
     if kind == BEATS[2]:
-        level = 0.38 * ((t > 0.49 + shift) & (t < 0.66 + shift))
-        level = np.convolve(level, np.ones(7) / 7, "same")
+        raised = (t > 0.49 + shift) & (t < 0.66 + shift)
+        level = np.asarray(0.38 * raised, np.float32)
+        level = np.convolve(level, np.ones(7) / 7, "same").astype(np.float32)
     for place, width, height in waves.values():
         grown = height * generator.normal(1, 0.1)
-        level = level + grown * np.exp(-0.5 * ((t - place - shift) / width) ** 2)
+        bell = np.exp(-0.5 * ((t - place - shift) / width) ** 2)
+        level = np.asarray(level + grown * bell, np.float32)
     drift = 0.06 * np.sin(2 * np.pi * (t + generator.uniform()))
     return np.asarray(level + drift + generator.normal(0, 0.025, LENGTH), np.float32)
 
@@ -114,7 +116,7 @@ def _learn(net: ArrayNet, samples: Samples, *, steps: int) -> TrunkAndHead:
             picks = torch.randperm(len(values), generator=order)[:32]
             loss = functional.cross_entropy(member(values[picks]), labels[picks])
             descent.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             descent.step()
             schedule.step()
         for layer in member.modules():

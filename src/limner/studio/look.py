@@ -120,6 +120,7 @@ def theme() -> Any:
         "button_border_width": "1px",
         "block_label_shadow": "none",
         "input_shadow": "none",
+        "input_border_width": "1px",
         "input_shadow_focus": "0 0 0 2px " + "var(--color-accent)",
         "button_primary_shadow": "none",
         "block_radius": "8px",

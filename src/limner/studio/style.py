@@ -12,10 +12,11 @@ import gradio as gr
 import numpy as np
 
 from limner import images
-from limner.errors import InputError, LimnerError
+from limner.errors import InputError, LimnerError, MissingExtraError
 from limner.service.jobs import Job
 from limner.service.work import CONTENT, RESULT
 from limner.studio import markup, pictures
+from limner.studio.crops import photographs
 from limner.studio.desk import Desk, who
 from limner.studio.events import Outcome, html, on
 from limner.studio.paintings import painting
@@ -139,10 +140,8 @@ def _ordered(values: tuple[Any, ...]) -> tuple[Any, ...]:
 def samples() -> tuple[ImageArray, dict[str, ImageArray]]:
     """Return a photo and paintings of limner's own making."""
     try:
-        from skimage import data
-
-        photo = images.read(data.chelsea())
-    except ImportError:
+        photo = photographs()["chelsea"]
+    except MissingExtraError:
         photo = pictures.portraits()[pictures.HOPPER]
     return photo, {title: painting(title) for title in ("Dusk", "Meadow")}
 

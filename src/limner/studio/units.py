@@ -219,7 +219,8 @@ def excites(desk: Desk, found: Pass, source: Any) -> str:
     def row(one: Excited) -> str:
         patch = framing.cut(pixels, one.box_xyxy, _PATCH_PX, _PATCH_PX)
         name = f"{markup.esc(one.layer)}, unit {one.unit}"
-        above = f"more than {100 * one.above:.0f} % of the samples"
+        share = f"{100 * one.above:.0f} % of the samples"
+        above = "more than any sample does" if one.above >= 1 else f"more than {share}"
         return (
             f'<li><button class="l-thumb" data-do="open" data-layer="{markup.esc(one.layer)}" '
             f'data-unit="{one.unit}" aria-label="Open {name}">'

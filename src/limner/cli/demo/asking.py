@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from limner.cli.demo.page import Card
-from limner.studio.pictures import GroupPhoto, View
 from limner.cli.draw import Mark, draw_marks
 from limner.cli.photos import embedding_of, percent
 from limner.cli.writing import mark_of
+from limner.studio.pictures import GroupPhoto, View
 
 if TYPE_CHECKING:
     from limner.faces import FaceAnalyzer

@@ -42,14 +42,20 @@ def demo(
     out: Annotated[
         str, typer.Option("--out", metavar="FOLDER", help="Where the page and pictures go.")
     ] = "limner-demo",
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Serve the studio on these people; Ctrl-C ends it.")
+    ] = False,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Of the studio; 0 takes a free one.")
+    ] = 8000,
     json: JsonOption = False,
 ) -> None:
     """Enrol two people from one photo each and recognise them among strangers."""
-    from limner.studio import pictures
     from limner.cli.demo.asking import ask, ask_group
     from limner.cli.photos import make_analyzer
     from limner.gallery import Gallery
     from limner.gallery.enrolment import enroll_photos
+    from limner.studio import pictures
 
     folder = _prepare(Path(out))
     people = pictures.portraits()
@@ -77,7 +83,9 @@ def demo(
         parts["group"], drawn = ask_group(gallery, analyzer, group)
         info = gallery.info()
     _write(folder, people, parts, drawn, info)
-    _report(folder, parts, json=json)
+    problems = _report(folder, parts, json=json)
+    _studio(folder, port, serve=serve, json=json)
+    raise typer.Exit(output.NO if problems else output.OK)
 
 
 def _prepare(folder: Path) -> Path:
@@ -129,8 +137,8 @@ def _write(
         raise InputError(f"{folder / 'index.html'} cannot be written: {error.strerror}.") from error
 
 
-def _report(folder: Path, parts: dict[str, list[Row]], *, json: bool) -> None:
-    """Print the table, the paths and what to type next; status 1 if an answer was wrong."""
+def _report(folder: Path, parts: dict[str, list[Row]], *, json: bool) -> list[str]:
+    """Print the table, the paths and what to type next; return what was wrong."""
     rows = [row for part in parts.values() for row in part]
     wrong = [row for row in rows if row.verdict == "WRONG"]
     # A stranger in whose picture no face was found proves nothing: enough must be found.
@@ -160,4 +168,20 @@ def _report(folder: Path, parts: dict[str, list[Row]], *, json: bool) -> None:
     width = max(len(command) for _, command in commands)
     for why, command in commands:
         output.say(f"  {command:<{width}}  # {why}")
-    raise typer.Exit(output.NO if problems else output.OK)
+    return problems
+
+
+def _studio(folder: Path, port: int, *, serve: bool, json: bool) -> None:
+    """Serve the page on the demo's gallery until Ctrl-C, or say where it would be."""
+    from limner.cli.serve import make_settings, run_service
+
+    gallery = folder / "demo.limner"
+    if not serve:
+        if not json:
+            program = next_commands()[0][1].split(" enroll ")[0]
+            output.say(f"\nThe studio on these people, at http://127.0.0.1:{port}:")
+            output.say(f"  {program} serve --gallery {gallery} --port {port}")
+        return
+    output.say("\nThe studio on these people, in the browser:")
+    settings = make_settings(gallery=gallery, state=folder / "service", port=port)
+    run_service(settings, page=True, json=json)

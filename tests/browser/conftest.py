@@ -1,0 +1,113 @@
+"""The studio in Debian's Chromium: one server and one browser for all tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+CHROMIUM = next(
+    (p for p in ("/usr/bin/chromium", "/usr/bin/chromium-browser") if Path(p).exists()), None
+)
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory):
+    """The address of a studio with an empty gallery."""
+    if CHROMIUM is None:
+        pytest.skip("chromium is absent: apt-get install chromium")
+    folder = tmp_path_factory.mktemp("studio")
+    log = open(folder / "log", "w")
+    process = subprocess.Popen(
+        [sys.executable, str(HERE / "serve_page.py"), str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "2"},
+    )
+    assert process.stdout is not None
+    address = process.stdout.readline().strip()
+    assert address.startswith("http://127.0.0.1:"), (folder / "log").read_text()
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        try:
+            if b'"ready"' in urllib.request.urlopen(f"{address}/readyz").read():
+                break
+        except OSError:
+            pass
+        time.sleep(0.1)
+    yield address
+    process.terminate()
+    assert process.wait(timeout=60) == 0
+    process.stdout.close()
+    log.close()
+    assert "Traceback" not in (folder / "log").read_text()
+
+
+@pytest.fixture(scope="session")
+def browser(studio):
+    """Debian's Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        running = play.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield running
+        running.close()
+
+
+class Sheet:
+    """A page of the studio, and every address that it asked for."""
+
+    def __init__(self, browser, address, *, width=1280, scheme="light"):
+        self.context = browser.new_context(
+            viewport={"width": width, "height": 900 if width > 600 else 844}, color_scheme=scheme
+        )
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(60_000)
+        self.asked, self.faults = [], []
+        self.context.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on("console", lambda m: self.faults.append(m.text) if m.type == "error" else None)
+        self.address = address
+        self.page.goto(address)
+        self.page.wait_for_selector("#recognised .l-picture")
+
+    def open(self, tab):
+        """Open a tab, out of the menu where the screen is narrow."""
+        at = self.page.get_by_role("tab", name=tab, exact=True)
+        if at.is_visible():
+            at.click()
+        else:
+            self.page.get_by_role("button", name="More tabs").click()
+            self.page.locator(".overflow-dropdown button", has_text=tab).click()
+
+    def close(self):
+        self.context.close()
+
+    def strangers(self):
+        """Return what was asked of other machines."""
+        allowed = (self.address, self.address.replace("http", "ws"), "data:", "blob:")
+        return [url for url in self.asked if not url.startswith(allowed)]
+
+
+@pytest.fixture
+def sheet(browser, studio):
+    """Open the page; at the end nothing failed and nothing left the machine."""
+    opened = []
+
+    def make(**options):
+        opened.append(Sheet(browser, studio, **options))
+        return opened[-1]
+
+    yield make
+    for one in opened:
+        one.close()
+        assert one.strangers() == []
+        assert one.faults == []

@@ -1,0 +1,15 @@
+"""Serve the studio from a folder on a free port; prints the address."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from limner.service import Settings, create_app
+from limner.service.run import serve
+from limner.studio import mount_page
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    app = create_app(Settings(port=0, gallery=folder / "g.limner", state=folder / "state"))
+    serve(mount_page(app), on_address=lambda address: print(address, flush=True))
