@@ -130,9 +130,13 @@ def tile_faces(chips: ImageArray) -> ImageArray:
 def thumbnails(model: TrainedModel) -> list[ImageArray]:
     """Return one chip of each of a classifier's people, (T, T, 3) each.
 
+    They are grey where the sheet of faces was taken out of the folder.
+
     Raises:
         InputError: If the sheet of faces is damaged.
     """
+    if not (model.folder / FACES).exists():
+        return [np.full((THUMB_PX, THUMB_PX, 3), 223, np.uint8)] * len(model.people)
     sheet = images.read(model.folder / FACES)
     columns = math.ceil(math.sqrt(len(model.people)))
     rows = -(-len(model.people) // columns)
