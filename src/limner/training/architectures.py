@@ -119,14 +119,10 @@ def _own() -> list[Architecture]:
     ]
 
 
-def _torchvision() -> list[Architecture]:
+def _in_a_row() -> list[Architecture]:
+    """Return torchvision's AlexNet and VGG."""
     conv = ("features.10", "classifier")
-    effnet_sizes = {
-        f"efficientnet_b{i}": side
-        for i, side in enumerate((224, 240, 288, 300, 380, 456, 528, 600))
-    }
     vgg = ("VGG", "Simonyan and Zisserman 2015", "3x3 convolutions in a row")
-    last_stage = ("layer4",)
     rows = _family(
         "torchvision", "AlexNet", "alexnet", conv, "Krizhevsky 2014", "five convolutions, ReLU"
     )
@@ -137,6 +133,16 @@ def _torchvision() -> list[Architecture]:
     for names, first, count in (("vgg16_bn", 34, 10), ("vgg19_bn", 40, 13)):
         block = (*(f"features.{i}" for i in range(first, first + count)), "classifier")
         rows += _family("torchvision", vgg[0], names, block, vgg[1], vgg[2])
+    return rows
+
+
+def _torchvision() -> list[Architecture]:
+    effnet_sizes = {
+        f"efficientnet_b{i}": side
+        for i, side in enumerate((224, 240, 288, 300, 380, 456, 528, 600))
+    }
+    last_stage = ("layer4",)
+    rows = _in_a_row()
     rows += _family(
         "torchvision",
         "ResNet",
