@@ -9,6 +9,7 @@ from typing import Any
 from common import REPOSITORY, RESULTS
 from limner.similarity import shipped
 from page_losses import losses
+from page_nd import nd
 from page_service import service
 from page_style import style
 from page_style_fast import style_fast, style_trained
@@ -281,6 +282,7 @@ def main() -> None:
         ("service", "The service", service),
         ("training", "Training", training),
         ("losses", "Losses, miners and pair heads", losses),
+        ("nd", "Signals and volumes", nd),
     ):
         if (RESULTS / f"{name}.json").is_file():
             results = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))

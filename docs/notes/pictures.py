@@ -240,9 +240,9 @@ def arrays() -> None:
         scan = torch.tensor(body(rng, rod=rod), dtype=torch.float32)
         smooth = convolve(scan[..., None], torch.full((5, 5, 5, 1, 1), 1 / 125))[..., 0]
         axes = made.add_subplot(1, 4, 2 * column + 1)
-        picture(axes, scan[SIDE // 2].numpy(), ("ball", "rod")[rod], cmap="gray")
+        picture(axes, scan[:, :, SIDE // 2].numpy(), ("ball", "rod")[rod], cmap="gray")
         axes = made.add_subplot(1, 4, 2 * column + 2)
-        picture(axes, smooth[smooth.shape[0] // 2].numpy(), "mean of 5 x 5 x 5", cmap="gray")
+        picture(axes, smooth[:, :, smooth.shape[2] // 2].numpy(), "mean of 5 x 5 x 5", cmap="gray")
     save(made, "three-dimensions")
 
 
