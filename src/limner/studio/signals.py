@@ -78,7 +78,7 @@ def _model(desk: Desk, name: str) -> ArrayModel:
     """Return a toy, or a model of the folder that the service was started with."""
     if name in TOYS:
         return lessons.taught(TOYS[name])
-    return _load(find(desk.engine.settings.models, name, "series", "volumes").path)
+    return _load(find(desk.engine.settings.models, name, "series", "volumes").folder)
 
 
 @functools.lru_cache(4)
