@@ -414,7 +414,10 @@ async def _enrol_until_killed(
                     acknowledged.add(f"person {mine}")
 
         clients = [asyncio.create_task(client()) for _ in range(8)]
-        await asyncio.sleep(random.Random(number).uniform(0.7, 2.0))
+        before, wanted = len(acknowledged), random.Random(number).randint(3, 40)
+        until = time.perf_counter() + 90
+        while len(acknowledged) - before < wanted and time.perf_counter() < until:
+            await asyncio.sleep(0.002)
         await asyncio.to_thread(server.end, signal.SIGKILL)
         dead.set()
         await asyncio.gather(*clients)

@@ -51,7 +51,7 @@ class Running:
             with self.client() as client:
                 began = time.monotonic()
                 while not client.is_ready():
-                    assert time.monotonic() - began < 60, (self.folder / "log").read_text()
+                    assert time.monotonic() - began < 240, (self.folder / "log").read_text()
                     time.sleep(0.05)
         return self
 
@@ -62,7 +62,7 @@ class Running:
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(how)
-        status = self.process.wait(40)
+        status = self.process.wait(120)
         assert self.process.stdout is not None
         self.process.stdout.close()
         self.log.close()

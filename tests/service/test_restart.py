@@ -17,15 +17,13 @@ from conftest import Running, jpeg
 from limner.errors import LimnerError, ServiceError
 
 
-def test_an_acknowledged_enrolment_survives_kill_9_and_jobs_go_on(tmp_path, photos):
+def test_acknowledged_enrolments_survive_kill_9(tmp_path, photos):
     running = Running(tmp_path).start()
-    acknowledged, stop = [], threading.Event()
+    acknowledged = []
 
     def enrol():
         with running.client(patience_s=0) as client:
-            number = 0
-            while not stop.is_set():
-                number += 1
+            for number in range(1_000):
                 try:
                     client.enroll(f"person {number}", photos["collins"])
                 except LimnerError:
@@ -34,13 +32,11 @@ def test_an_acknowledged_enrolment_survives_kill_9_and_jobs_go_on(tmp_path, phot
 
     thread = threading.Thread(target=enrol)
     thread.start()
-    with running.client() as client:
-        job = client.style(photos["coffee"], photos["collins"], size=96, steps=60)
-        for state in client.events(job):
-            if state.progress > 0.1 and len(acknowledged) >= 3:
-                break
+    began = time.monotonic()
+    while len(acknowledged) < 5:
+        assert time.monotonic() - began < 240
+        time.sleep(0.01)
     running.end(signal.SIGKILL)
-    stop.set()
     thread.join()
     running.start()
     with running.client() as client:
@@ -48,11 +44,26 @@ def test_an_acknowledged_enrolment_survives_kill_9_and_jobs_go_on(tmp_path, phot
         assert set(acknowledged) <= names
         assert len(names) <= len(acknowledged) + 1
         assert client.identify(photos["collins"]).faces[0].match.person in names
+    assert running.end() == 0, "a stop is no failure"
+
+
+@pytest.mark.slow
+def test_a_killed_job_is_done_by_the_next_server(tmp_path, photos):
+    running = Running(tmp_path).start()
+    with running.client() as client:
+        job = client.style(photos["coffee"], photos["collins"], size=96, steps=60)
+        for state in client.events(job):
+            if state.progress > 0.1:
+                break
+    running.end(signal.SIGKILL)
+    running.start()
+    with running.client() as client:
         assert client.job(job).is_open, "the job was begun again"
         assert client.wait(job).status == "done"
-    assert running.end() == 0
+    running.end()
 
 
+@pytest.mark.slow
 def test_a_stop_lets_requests_end_and_keeps_the_job(tmp_path, photos):
     running = Running(tmp_path).start()
     with Image.open(io.BytesIO(photos["both"])) as both:
@@ -76,7 +87,7 @@ def test_a_stop_lets_requests_end_and_keeps_the_job(tmp_path, photos):
     thread.join()
     began = time.monotonic()
     assert running.end() == 0
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 40
     assert len(answers[0].faces) == 2
     assert "Traceback" not in (tmp_path / "log").read_text()
     folders = list((tmp_path / "state" / "jobs").iterdir())
@@ -117,7 +128,7 @@ def limner(*words, **given):
         [sys.executable, "-c", code, *map(str, words)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
         **given,
     )
@@ -161,6 +172,6 @@ def test_serve_prints_its_address_and_ends_with_status_0(tmp_path):
     assert busy.returncode == 2
     assert "cannot be listened on" in busy.stderr
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=40)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert "Traceback" not in err
