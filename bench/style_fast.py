@@ -54,11 +54,11 @@ def spread(values: list[float]) -> dict[str, float]:
     }
 
 
-def in_turn(runs: dict[str, Callable[[], Any]]) -> dict[str, Any]:
+def in_turn(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, Any]:
     """Call each in turn, one round to warm up; return wall and processor seconds of each."""
     wall: dict[str, list[float]] = {name: [] for name in runs}
     busy: dict[str, list[float]] = {name: [] for name in runs}
-    for round_ in range(ROUNDS + 1):
+    for round_ in range(rounds + 1):
         for name, run in runs.items():
             start, used = time.perf_counter(), time.process_time()
             run()
@@ -85,7 +85,7 @@ def detail(picture: np.ndarray) -> float:
     return float(np.abs(second).mean())
 
 
-def calls(longest: int) -> list[dict[str, Any]]:
+def calls(longest: int, rounds: int) -> list[dict[str, Any]]:
     """A warm call on 1,024 px, of each pair, beside the rival's."""
     other, builtin = rival(), fast.builtin("19")
     rows = []
@@ -106,7 +106,7 @@ def calls(longest: int) -> list[dict[str, Any]]:
             runs["rival_built_in"] = lambda c=eight: other.stylize(c, style=19)
             enlarged = np.asarray(other.stylize_with(eight, style_path), np.float32) / 255
             row["detail"]["rival_painting"] = round(detail(enlarged), 5)
-        row["seconds"] = in_turn(runs)
+        row["seconds"] = in_turn(runs, rounds)
         rows.append(row)
         print(json.dumps(row), flush=True)
     return rows
@@ -126,7 +126,7 @@ def command(arguments: list[str]) -> dict[str, float]:
     }
 
 
-def several(arguments: list[str], rounds: int = ROUNDS) -> dict[str, Any]:
+def several(arguments: list[str], rounds: int) -> dict[str, Any]:
     rows = [command(arguments) for _ in range(rounds)]
     return {name: spread([row[name] for row in rows]) for name in rows[0]}
 
@@ -136,25 +136,25 @@ def first_pair() -> tuple[str, str]:
     return str(DATA / "contents" / content), str(DATA / "paintings" / style)
 
 
-def commands(folder: Path) -> dict[str, Any]:
+def commands(folder: Path, rounds: int) -> dict[str, Any]:
     """The whole command at 1,024 px, from the shell's prompt to the file."""
     content, style = (
         str(DATA / p) for p in (f"contents/{PAIRS[0][0]}", f"paintings/{PAIRS[0][1]}")
     )
     asked = ["--fast", "--size", "1024", "-o", str(folder / "out.png")]
     return {
-        "painting": several(["style", content, style, *asked]),
-        "built_in": several(["style", content, "weave", *asked]),
+        "painting": several(["style", content, style, *asked], rounds),
+        "built_in": several(["style", content, "weave", *asked], rounds),
     }
 
 
-def preview(folder: Path) -> dict[str, Any]:
+def preview(folder: Path, rounds: int) -> dict[str, Any]:
     """From the shell's prompt to the preview of `limner style` (then it is interrupted)."""
     content, style = (
         str(DATA / p) for p in (f"contents/{PAIRS[0][0]}", f"paintings/{PAIRS[0][1]}")
     )
     seconds = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         shown = folder / "out-preview.jpg"
         start = time.perf_counter()
         process = subprocess.Popen(
@@ -243,14 +243,16 @@ PARTS = ("calls", "commands", "preview", "large", "seams", "video")
 def main() -> None:
     """Measure the parts that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
-    chosen = parser.parse_args().only
+    asked = parser.parse_args()
+    chosen, rounds = asked.only, asked.rounds
     results: dict[str, Any] = {"machine": {**machine(), "load": round(os.getloadavg()[0], 1)}}
     with tempfile.TemporaryDirectory() as folder:
         parts: dict[str, Callable[[], Any]] = {
-            "calls": lambda: calls(1024),
-            "commands": lambda: commands(Path(folder)),
-            "preview": lambda: preview(Path(folder)),
+            "calls": lambda: calls(1024, rounds),
+            "commands": lambda: commands(Path(folder), rounds),
+            "preview": lambda: preview(Path(folder), rounds),
             "large": lambda: large(Path(folder)),
             "seams": seams,
             "video": lambda: flicker(video.STEADY),
