@@ -58,7 +58,8 @@ def _five(folder: Path, out: Path, min_photos: int | None) -> None:
     from limner.training.recipe import read_recipe, recipe_names
 
     changes: dict[str, Any] = {} if min_photos is None else {"min_photos": min_photos}
-    rows, entries = [], []
+    rows: list[tuple[object, ...]] = []
+    entries: list[dict[str, Any]] = []
     for name in (n for n in recipe_names() if n.startswith("notes-")):
         target = out / name
         if (target / RUN).exists():
@@ -196,7 +197,7 @@ def _print_sets(found: OpenClosed) -> None:
         *("photos a person", "answer by", "known, right", "strangers refused"),
         *("newcomers, right", "seconds to join"),
     )
-    cells = []
+    cells: list[tuple[object, ...]] = []
     for row in found.one_shot:
         shots = int(row["photos"])
         cells.append(

@@ -13,12 +13,12 @@ import numpy as np
 
 from limner import images
 from limner.errors import InputError
-from limner.faces.align import ARCFACE, DLIB, FACENET, cut_chip
+from limner.faces.align import ARCFACE, DLIB, FACENET, Crop, cut_chip
 from limner.training.model_folder import FACES, TrainedModel
 from limner.types import Face, ImageArray
 
 THUMB_PX = 96
-_CROPS = {"facenet": FACENET, "arcface": ARCFACE, "dlib": DLIB}
+_CROPS: dict[str, Crop] = {"facenet": FACENET, "arcface": ARCFACE, "dlib": DLIB}
 
 
 @dataclass(frozen=True, eq=False)

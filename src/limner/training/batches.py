@@ -68,7 +68,8 @@ class ShuffledBatches:
             if self.shuffle
             else torch.arange(self.count)
         )
-        return list(order.split(self.batch)[: len(self)])
+        starts = range(0, len(self) * self.batch, self.batch)
+        return [order[start : start + self.batch] for start in starts]
 
 
 def mix_seed(*parts: int) -> int:

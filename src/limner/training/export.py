@@ -81,7 +81,7 @@ def export_onnx(net: Backbone, path: Path, *, classifier: bool, chips: ImageArra
         raise InputError(f"{path} cannot be written: {error.strerror or error}.") from error
     finally:
         temporary.unlink(missing_ok=True)
-        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net.to(memory_format=torch.channels_last)
     return worst
 
 

@@ -96,7 +96,8 @@ class FeatureCache:
         partners = _circle(len(rows), generator)
         parts = []
         with torch.inference_mode():
-            for batch in torch.arange(len(rows)).split(BATCH):
+            for start in range(0, len(rows), BATCH):
+                batch = torch.arange(start, min(start + BATCH, len(rows)))
                 chips = self._chips(rows[batch], number, generator)
                 if paired:
                     other = self._chips(rows[partners[batch]], number, generator)

@@ -136,7 +136,7 @@ def embedder_figures(ready: Prepared, outputs: dict[str, Tensor]) -> dict[str, A
         except InputError:
             continue
         found[f"{side}_photos"] = len(labels)
-        found[f"{side}_people"] = int(labels.unique().numel())
+        found[f"{side}_people"] = len(set(labels.tolist()))
         for far, tar in _true_accepts(outputs[side], labels).items():
             found[f"{side}_tar_at_far_{far}"] = tar
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shutil
 import tempfile
@@ -125,9 +126,8 @@ def _check_name(name: str) -> None:
 def _api(endpoint: str | None, token: str | None) -> Any:
     require("huggingface_hub")
     from huggingface_hub import HfApi
-    from huggingface_hub.utils import disable_progress_bars
 
-    disable_progress_bars()
+    importlib.import_module("huggingface_hub.utils").disable_progress_bars()
     return HfApi(endpoint=endpoint, token=token, library_name="limner")
 
 

@@ -211,7 +211,7 @@ def fit_softmax(x: Tensor, y: Tensor, *, classes: int, seed: int) -> nn.Linear:
         optimizer = torch.optim.Adam(head.parameters(), lr=3e-3, weight_decay=1e-5)
         for _ in range(_STEPS):
             optimizer.zero_grad()
-            functional.cross_entropy(head(scaled), y).backward()
+            torch.autograd.backward([functional.cross_entropy(head(scaled), y)])
             optimizer.step()
     head.weight.requires_grad_(False).mul_(10)
     return head.requires_grad_(False)

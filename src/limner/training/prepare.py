@@ -109,7 +109,7 @@ def prepare(recipe: Recipe, folder: str | Path, *, cache: Path | None, tell: Tel
     )
     loss = _loss(recipe, net, kept, split)
     if isinstance(getattr(net.head, "normalise", None), bool):
-        net.head.normalise = loss.unit_length
+        setattr(net.head, "normalise", loss.unit_length)  # noqa: B010
     return Prepared(recipe, kept, pixels, split, net, loss, crop, digest)
 
 
@@ -192,7 +192,7 @@ def network_for(recipe: Recipe, classes: int) -> Backbone:
     else:
         net = build(recipe.net, **options)
     net.free(recipe.free)
-    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return net.to(memory_format=torch.channels_last)
 
 
 def _loss(recipe: Recipe, net: Backbone, people: People, split: Split) -> Loss:
