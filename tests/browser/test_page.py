@@ -92,7 +92,7 @@ def test_compares_two_photos(sheet, photos):
     page.get_by_role("button", name="Sample: two people").click()
     page.locator("#compared .l-verdict.l-no").wait_for()
     scale = page.locator("#compared .l-scale").get_attribute("aria-label")
-    found = re.search(r"Distance ([\d.]+) .* threshold tau is ([\d.]+)", scale)
+    found = re.search(r"Distance (\d\.\d+) .* threshold tau is (\d\.\d+)", scale)
     assert found
     assert float(found[1]) > float(found[2])
     assert "two different people" in page.locator("#compared").inner_text().lower()
