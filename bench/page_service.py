@@ -48,6 +48,16 @@ def _rows(results: dict[str, Any]) -> list[list[str]]:
                 f"p99 {tail:.1f}x p50, {part['mean_batch']:.1f} faces a pass{_note(part)}",
             ]
         )
+    if part := results.get("cost"):
+        one, many = part["clients_1"], part["clients_16"]
+        rows.append(
+            [
+                "the server's processor time for that request, 1 client / 16 clients",
+                "",
+                f"{one['cpu_ms']:.0f} / {many['cpu_ms']:.0f} ms; {one['mean_batch']:.1f} / "
+                f"{many['mean_batch']:.1f} faces a pass{_note(part)}",
+            ]
+        )
     if part := results.get("overload"):
         rows.append(
             [

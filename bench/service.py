@@ -1,8 +1,8 @@
 """Benchmark of the service: a real server on loopback, and a load generator beside it.
 
-``python bench/service.py [PART...]`` with the parts latency, throughput, overload, soak, kill,
-fuzz; all of them if none is named. ``--short F`` divides every count and time by F. Results go to
-``bench/results/service.json``. Server and load generator share the machine.
+``python bench/service.py [PART...]`` with the parts latency, throughput, cost, overload, soak,
+kill, fuzz; all of them if none is named. ``--short F`` divides every count and time by F.
+Results go to ``bench/results/service.json``. Server and load generator share the machine.
 """
 
 from __future__ import annotations
@@ -110,6 +110,12 @@ class Server:
             self.process.wait(60)
             if self.process.stdout is not None:
                 self.process.stdout.close()
+
+    def cpu_s(self) -> float:
+        """Return the processor time that it has used."""
+        assert self.process is not None
+        times = psutil.Process(self.process.pid).cpu_times()
+        return float(times.user + times.system)
 
     def rss_mib(self) -> float:
         """Return its resident memory."""
@@ -220,6 +226,30 @@ def throughput(short: float) -> dict[str, Any]:
         "ratios": ratios,
         "mean_batch": batches,
     }
+
+
+def cost(short: float) -> dict[str, Any]:
+    """Processor time of the server for a request, which other people's work hardly changes."""
+    photos = portraits()
+    found: dict[str, Any] = {}
+    with serving(people=PEOPLE) as server:
+        asyncio.run(drive(server.address, identify(photos), clients=16, count=64))
+        for clients, count in ((1, 240), (16, 480)):
+            faces = metric(server, "limner_batch_faces_sum")
+            passes = metric(server, "limner_batch_faces_count")
+            before = server.cpu_s()
+            _, statuses, seconds = asyncio.run(
+                drive(server.address, identify(photos), clients=clients, count=int(count / short))
+            )
+            spent = server.cpu_s() - before
+            faces = metric(server, "limner_batch_faces_sum") - faces
+            found[f"clients_{clients}"] = {
+                "cpu_ms": 1000 * spent / sum(statuses.values()),
+                "seconds": seconds,
+                "statuses": statuses,
+                "mean_batch": faces / (metric(server, "limner_batch_faces_count") - passes),
+            }
+    return found
 
 
 def metric(server: Server, name: str) -> float:
@@ -551,6 +581,7 @@ def _mutated(data: bytes, chance: random.Random) -> bytes:
 PARTS: dict[str, Callable[[float], dict[str, Any]]] = {
     "latency": latency,
     "throughput": throughput,
+    "cost": cost,
     "overload": overload,
     "soak": soak,
     "kill": kill,
