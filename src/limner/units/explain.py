@@ -135,7 +135,7 @@ def _relus(method: Method) -> Any:
             return x.clamp(min=0)
 
         @staticmethod
-        def backward(ctx: Any, signal: Tensor) -> Tensor:  # type: ignore[override]
+        def backward(ctx: Any, signal: Tensor) -> Tensor:
             (x,) = ctx.saved_tensors
             kept = signal.clamp(min=0)
             return kept * (x > 0) if method == "guided" else kept

@@ -176,7 +176,8 @@ def mix_channels(extent: Extent, groups: int, outputs: int, channel: int) -> Ext
     def mixed(line: Tensor, smallest: bool) -> Tensor:
         if line.shape[channel] == 1:
             return line
-        grouped = line.unflatten(channel, (groups, -1))
+        before, after = line.shape[:channel], line.shape[channel + 1 :]
+        grouped = line.reshape(*before, groups, -1, *after)
         best = grouped.amin(channel + 1) if smallest else grouped.amax(channel + 1)
         return _compress(best.repeat_interleave(outputs // groups, channel))
 
@@ -199,7 +200,8 @@ def read_through(extent: Extent, dim: int, sources: Tensor, *, spread: bool = Fa
             return line
         nothing = NOTHING if smallest else -NOTHING
         there = sources.reshape(-1).clamp(min=0)
-        picked = line.index_select(dim, there).unflatten(dim, tuple(sources.shape))
+        shape = (*line.shape[:dim], *sources.shape, *line.shape[dim + 1 :])
+        picked = line.index_select(dim, there).reshape(shape)
         mask = (sources >= 0).reshape([1] * dim + list(sources.shape) + [1] * (line.ndim - dim - 1))
         picked = torch.where(mask, picked, torch.tensor(nothing))
         return picked.amin(dim + 1) if smallest else picked.amax(dim + 1)

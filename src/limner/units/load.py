@@ -223,14 +223,16 @@ def _torchvision(model: str, source: str) -> dict[str, Any]:
 
 
 def _timm(model: str, source: str) -> dict[str, Any]:
-    import timm
-    from timm.data import resolve_model_data_config
+    import importlib
 
+    import timm
+
+    data: Any = importlib.import_module("timm.data")  # which has no types
     try:
         module = timm.create_model(model, pretrained=source == "published")
     except Exception as error:
         raise _no_weights(model, "its place on the hub", error) from error
-    config = resolve_model_data_config(module)
+    config = data.resolve_model_data_config(module)
     return {
         "module": module,
         "normalisation": _fixed(

@@ -58,7 +58,7 @@ class Network:
         self._tables: dict[int, FieldTable] = {}
         for part in self.module.modules():
             if getattr(part, "inplace", False) is True:
-                part.inplace = False
+                part.inplace = False  # type: ignore[assignment]
 
     @property
     def trained(self) -> bool:

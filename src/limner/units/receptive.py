@@ -7,9 +7,7 @@ whose graph depends on the picture runs once on a grey one instead, and the tabl
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
 
     from limner.units.extent import Extent
     from limner.units.network import Network
+    from limner.units.recorder import Record, Recorder
 
 Layout = Literal["channels_first", "channels_last", "vector"]
 
@@ -271,10 +270,11 @@ def _is_static(module: nn.Module) -> tuple[bool, str]:
     return True, ""
 
 
-def _follow(module: nn.Module, shape: tuple[int, ...], *, meta: bool) -> tuple[Any, _Recorder]:
+def _follow(module: nn.Module, shape: tuple[int, ...], *, meta: bool) -> tuple[Any, Recorder]:
     import torch
     from torch.func import functional_call
 
+    from limner.units.recorder import Recorder
     from limner.units.rules import Follower
 
     device = torch.device("meta" if meta else "cpu")
@@ -284,7 +284,7 @@ def _follow(module: nn.Module, shape: tuple[int, ...], *, meta: bool) -> tuple[A
         named = [*module.named_parameters(), *module.named_buffers()]
         held = {name: torch.empty_like(value, device="meta") for name, value in named}
     follower = Follower(picture)
-    recorder = _Recorder(follower)
+    recorder = Recorder(follower)
     was_training = module.training
     module.eval()
     try:
@@ -299,72 +299,7 @@ def _follow(module: nn.Module, shape: tuple[int, ...], *, meta: bool) -> tuple[A
     return follower, recorder
 
 
-@dataclass
-class _Record:
-    layer: str
-    kind: str
-    output: Tensor
-    extent: Extent
-    version: int
-    overwritten: bool = False
-
-
-class _Recorder:
-    """Hooks that note every module's result, once."""
-
-    def __init__(self, follower: Any) -> None:
-        self.records: list[_Record] = []
-        self.aliases: dict[str, str] = {}
-        self._follower = follower
-        self._calls: dict[str, int] = {}
-        self._names: dict[int, str] = {}
-
-    @contextlib.contextmanager
-    def hooked(self, module: nn.Module) -> Iterator[None]:
-        handles = []
-        for name, part in module.named_modules():
-            if name:
-                handles.append(part.register_forward_hook(self._hook(name)))
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _hook(self, name: str) -> Any:
-        def note(module: nn.Module, _: Any, output: Any) -> None:
-            from torch import Tensor
-
-            number = self._calls[name] = self._calls.get(name, 0) + 1
-            layer = name if number == 1 else f"{name}:{number}"
-            if not isinstance(output, Tensor) or output.dim() < 2:
-                return
-            extent = self._follower.of(output)
-            if extent is None:
-                return
-            if id(output) in self._names and _version(output) == self._version_of(output):
-                self.aliases[layer] = self._names[id(output)]
-                return
-            self._names[id(output)] = layer
-            kind = type(module).__name__
-            self.records.append(_Record(layer, kind, output, extent, _version(output)))
-
-        return note
-
-    def _version_of(self, output: Tensor) -> int:
-        return next(r.version for r in reversed(self.records) if r.output is output)
-
-    def look_back(self) -> None:
-        """Mark the results that a later operation wrote into."""
-        for record in self.records:
-            record.overwritten = _version(record.output) != record.version
-
-
-def _version(tensor: Tensor) -> int:
-    return int(tensor._version)
-
-
-def _describe(record: _Record, sides: tuple[int, ...]) -> Field:
+def _describe(record: Record, sides: tuple[int, ...]) -> Field:
     shape = tuple(record.output.shape)
     layout, channels, positions = _layout(record, shape, len(sides))
     size: list[int] = []
@@ -391,7 +326,7 @@ def _describe(record: _Record, sides: tuple[int, ...]) -> Field:
 
 
 def _layout(
-    record: _Record, shape: tuple[int, ...], axes: int
+    record: Record, shape: tuple[int, ...], axes: int
 ) -> tuple[Layout, int, tuple[int, ...]]:
     """Tell channels from places: by the dimensions that run along the picture, or by custom."""
     ndim = len(shape)

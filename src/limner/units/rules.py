@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from limner.units import extent as ex
+from limner.units import windows
 from limner.units.extent import Axis, Extent
 
 _SAME = {"clone", "alias", "detach", "detach_", "_to_copy", "contiguous", "dropout",
@@ -40,7 +41,7 @@ _ATTENTION = {"_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_produc
 _UPSAMPLING = ("upsample_", "_upsample_")
 
 
-class Follower(TorchDispatchMode):
+class Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follows the extents of tensors through everything that runs inside it.
 
     Attributes:
@@ -48,7 +49,7 @@ class Follower(TorchDispatchMode):
     """
 
     def __init__(self, picture: Tensor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.sides = tuple(picture.shape[2:])
         self.unknown: list[str] = []
         self._known: dict[int, tuple[Tensor, Extent]] = {}
@@ -115,16 +116,16 @@ class Follower(TorchDispatchMode):
         if first is None:
             return None
         if name in ("convolution", "_convolution", "convolution_overrideable"):
-            return [_convolution(first, args, shape, out)]
+            return [windows.convolution(first, args, shape, out)]
         if "pool" in name:
-            found = _pool(name, first, args, shape, out)
+            found = windows.pool(name, first, args, shape, out)
             return None if found is None else [found] * len(outputs)
         if name in _MOVES:
             return _move(name, func, args, kwargs, first, shape)
         if name == "constant_pad_nd":
-            return [_pad(first, args[1], shape)]
+            return [windows.pad(first, args[1], shape)]
         if name.startswith(_UPSAMPLING):
-            return [_upsample(func, args, kwargs, first, shape, out)]
+            return [windows.upsample(func, args, kwargs, first, shape, out)]
         return _reduction(name, args, kwargs, first, out, len(outputs))
 
     def _pointwise(self, args: Any, kwargs: Any, out: Tensor) -> Extent:
@@ -205,109 +206,6 @@ def _fit(extent: Extent | None, out: Tensor) -> Extent:
     return tuple(Axis(a.low[index], a.high[index], a.dim, a.first, a.last, a.step) for a in extent)
 
 
-def _list(value: Any, count: int) -> list[int]:
-    values = list(value) if isinstance(value, list | tuple) else [value]
-    return [int(v) for v in (values * count if len(values) == 1 else values)]
-
-
-def _slide_all(
-    extent: Extent,
-    shape: Sequence[int],
-    out: Tensor,
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-) -> Extent:
-    lead = len(shape) - len(kernel)
-    for i, size in enumerate(kernel):
-        extent = ex.slide(
-            extent, lead + i, inputs=shape[lead + i], outputs=out.shape[lead + i], kernel=size,
-            stride=stride[i], padding=padding[i], dilation=dilation[i],
-        )  # fmt: skip
-    return extent
-
-
-def _convolution(extent: Extent, args: Any, shape: Sequence[int], out: Tensor) -> Extent:
-    weight, stride, padding, dilation, transposed = (args[i] for i in (1, 3, 4, 5, 6))
-    groups = int(args[8])
-    kernel = list(weight.shape[2:])
-    axes = len(kernel)
-    lead = len(shape) - axes
-    extent = ex.mix_channels(extent, groups, int(out.shape[lead - 1]), lead - 1)
-    stride, padding, dilation = (_list(v, axes) for v in (stride, padding, dilation))
-    if not transposed:
-        return _slide_all(extent, shape, out, kernel, stride, padding, dilation)
-    for i, size in enumerate(kernel):
-        extent = ex.slide_transposed(
-            extent, lead + i, inputs=shape[lead + i], outputs=out.shape[lead + i], kernel=size,
-            stride=stride[i], padding=padding[i], dilation=dilation[i],
-        )  # fmt: skip
-    return extent
-
-
-def _pool(name: str, extent: Extent, args: Any, shape: Sequence[int], out: Tensor) -> Extent | None:
-    axes = int(name[name.index("pool") + 4])
-    lead = len(shape) - axes
-    if "adaptive" in name:
-        for d in range(lead, len(shape)):
-            extent = _adaptive(extent, d, shape[d], int(out.shape[d]))
-        return extent
-    if not name.startswith(("max_pool", "avg_pool")):
-        return None
-    kernel = _list(args[1], axes)
-    stride = _list(args[2], axes) if len(args) > 2 and args[2] else kernel
-    padding = _list(args[3], axes) if len(args) > 3 else [0] * axes
-    dilation = _list(args[4], axes) if len(args) > 4 and name[0] == "m" else [1] * axes
-    return _slide_all(extent, shape, out, kernel, stride, padding, dilation)
-
-
-def _adaptive(extent: Extent, dim: int, inputs: int, outputs: int) -> Extent:
-    if inputs % outputs == 0:
-        size = inputs // outputs
-        return ex.slide(
-            extent, dim, inputs=inputs, outputs=outputs, kernel=size, stride=size, padding=0
-        )
-    rows = [range(o * inputs // outputs, -(-(o + 1) * inputs // outputs)) for o in range(outputs)]
-    width = max(map(len, rows))
-    sources = torch.tensor([[*row] + [-1] * (width - len(row)) for row in rows])
-    return ex.lose_rule(ex.read_through(extent, dim, sources), dim, ndim=extent[0].low.dim())
-
-
-def _pad(extent: Extent, pads: Sequence[int], shape: Sequence[int]) -> Extent:
-    """Return the extent after zeros (which see nothing) were put around, or rows cut off."""
-    for i in range(len(pads) // 2):
-        dim = len(shape) - 1 - i
-        before, after = int(pads[2 * i]), int(pads[2 * i + 1])
-        if before == after == 0:
-            continue
-        size = shape[dim]
-        sources = torch.arange(-before, size + after)[:, None]
-        sources[(sources < 0) | (sources >= size)] = -1
-        widened = tuple(
-            Axis(
-                _spread(a.low, dim, size),
-                _spread(a.high, dim, size),
-                a.dim,
-                a.first,
-                a.last,
-                a.step,
-            )
-            for a in extent
-        )
-        extent = ex.shift(ex.read_through(widened, dim, sources, spread=True), dim, -before)
-    return extent
-
-
-def _spread(line: Tensor, dim: int, size: int) -> Tensor:
-    """Expand along one dimension, so that what is put beside it can differ."""
-    if line.shape[dim] != 1:
-        return line
-    sizes = list(line.shape)
-    sizes[dim] = size
-    return line.expand(sizes)
-
-
 def _unsqueezed(extent: Extent, place: int) -> Extent:
     return tuple(
         Axis(a.low.unsqueeze(place), a.high.unsqueeze(place), a.dim, a.first, a.last, a.step)
@@ -366,27 +264,6 @@ def _mover(name: str, args: Any, shape: tuple[int, ...], result: Extent) -> Call
     return moved
 
 
-def _upsample(
-    func: Any, args: Any, kwargs: Any, extent: Extent, shape: Sequence[int], out: Tensor
-) -> Extent:
-    """Return what interpolated positions see: the operation is asked about one line at a time."""
-    axes = len(shape) - 2
-    for i in range(axes):
-        dim = 2 + i
-        inputs, outputs = shape[dim], int(out.shape[dim])
-        sizes = [inputs, 1, *([1] * axes)]
-        sizes[dim] = inputs
-        sides = [1] * axes
-        sides[i] = outputs
-        line = func(torch.eye(inputs).reshape(sizes), sides, *args[2:], **kwargs)
-        reads = line.reshape(inputs, outputs).T != 0
-        width = int(reads.sum(1).max())
-        order = torch.argsort(reads.int(), dim=1, descending=True, stable=True)[:, :width]
-        sources = torch.where(reads.gather(1, order), order, -1)
-        extent = ex.lose_rule(ex.read_through(extent, dim, sources), dim, ndim=len(shape))
-    return extent
-
-
 def _reduction(
     name: str, args: Any, kwargs: Any, extent: Extent, out: Tensor, count: int
 ) -> list[Extent] | None:
@@ -407,5 +284,5 @@ def _reduction(
     dims = args[place] if len(args) > place else kwargs.get("dim")
     if dims is None or (isinstance(dims, list | tuple) and not dims):
         dims = list(range(ndim))
-    found = ex.reduce(extent, _list(dims, 1), keepdim=out.dim() == ndim)
+    found = ex.reduce(extent, windows.whole_numbers(dims, 1), keepdim=out.dim() == ndim)
     return [found] * count

@@ -236,8 +236,7 @@ def _standardised(values: NDArray[np.float16]) -> NDArray[np.float32]:
     numbers = values.astype(np.float32)
     numbers -= numbers.mean(axis=0)
     length = np.sqrt((numbers * numbers).sum(axis=0))
-    result: NDArray[np.float32] = numbers / np.where(length > 1e-6, length, np.inf)
-    return result
+    return np.asarray(numbers / np.where(length > 1e-6, length, np.inf), np.float32)
 
 
 def similarities(top: TopPatches, layer: str) -> NDArray[np.float32]:

@@ -263,7 +263,7 @@ def draw_why(top: TopPatches, net: Network, layer: str, unit: int, *, side: int 
     rows = [[cut(p, b, side, side) for p, b in zip(pixels, boxes, strict=True)]]  # type: ignore[arg-type]
     for method in ("guided", "deconvnet", "gradient"):
         try:
-            signals, _ = explain(net, pixels, layer, unit, places, method=method)  # type: ignore[arg-type]
+            signals, _ = explain(net, pixels, layer, unit, places, method=method)
         except InputError:
             if method == "gradient":
                 raise

@@ -240,10 +240,10 @@ class _Run:
 
         with ThreadPoolExecutor(1) as pool:
             starts = range(done, len(self.paths), batch)
-            submit = lambda s: [pool.submit(read, p) for p in self.paths[s : s + batch]]  # noqa: E731
-            ahead = submit(done) if len(starts) else []
+            ahead = [pool.submit(read, p) for p in self.paths[done : done + batch]]
             for start in starts:
-                waiting, ahead = ahead, submit(start + batch)
+                after = self.paths[start + batch : start + 2 * batch]
+                waiting, ahead = ahead, [pool.submit(read, p) for p in after]
                 yield start, [w.result() for w in waiting]
 
     def _take(
