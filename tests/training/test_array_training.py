@@ -17,6 +17,7 @@ from limner.training.array_fit import ArrayRecipe, BalancedBatches
 from limner.training.array_model import ArrayNet, load_model
 from limner.training.array_plots import choose_items, orthogonal_slices, plot_series, plot_volumes
 from limner.training.array_report import answer, measure
+from limner.training.depths import inner_depth
 from limner.training.distort import SeriesDistortion, VolumeDistortion
 from limner.training.series import classify_series, train_series
 from limner.training.volumes import classify_volume, train_volumes
@@ -286,6 +287,19 @@ def test_what_cannot_be_trained_is_refused():
     short = replace(samples, values=samples.values[..., :40])
     with pytest.raises(InputError, match="make them equal"):
         train_series(samples, test=short)
+
+
+def test_the_depth_inside_a_body_is_the_distance_to_its_outside():
+    body = np.zeros((1, 1, 20, 20, 20), np.float32)
+    body[0, 0, 4:15, 4:15, 4:15] = 255
+    depths = inner_depth(body)[0, 0] * 4  # shares of a fifth of the side
+    assert depths[9, 9, 9] == 6
+    assert depths[4, 9, 9] == 1
+    assert depths[9, 9, 3] == 0
+    assert (depths > 0).sum() == 11**3
+    net = ArrayNet("volumes", "resnet", (1, 20, 20, 20), ("a", "b"), width=4, depths=True)
+    assert net.scale(body).shape == (1, 2, 20, 20, 20)
+    assert net.build()(torch.from_numpy(net.scale(body))).shape == (1, 2)
 
 
 def test_balanced_batches_hold_every_class_alike():

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from limner.errors import InputError, ShapeError, UnknownNameError
 from limner.similarity import PairHead
+from limner.training.depths import inner_depth
 from limner.training.samples import FloatArray
 from limner.types import Embedding
 
@@ -128,28 +129,6 @@ class ArrayNet:
             (values - mean) / np.where(std > 1e-8, std, 1), dtype=np.float32
         )
         return np.concatenate([scaled, inner_depth(values)], axis=1) if self.depths else scaled
-
-
-def inner_depth(values: FloatArray) -> FloatArray:
-    """Return how far each voxel lies inside the body, as a share of a fifth of the side.
-
-    The body is what is above the middle between an item's smallest and largest value; the
-    depth is the Euclidean distance to the nearest voxel outside.
-
-    Args:
-        values: Shape (N, C, D, H, W).
-
-    Returns:
-        The same shape; 0 outside.
-    """
-    from scipy.ndimage import distance_transform_edt
-
-    depths = np.zeros(values.shape, np.float32)
-    for item, found in zip(values, depths, strict=True):
-        for channel, place in zip(item, found, strict=True):
-            middle = (float(channel.min()) + float(channel.max())) / 2
-            place[...] = distance_transform_edt(channel > middle)
-    return depths / (max(values.shape[2:]) / 5)
 
 
 @dataclass(frozen=True, eq=False)
