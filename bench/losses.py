@@ -13,14 +13,10 @@ import subprocess
 import sys
 from typing import Any
 
-import numpy as np
-
-from common import DATA, REPOSITORY, machine, save
+from common import REPOSITORY, machine, save
 
 PHOTOS, EACH, DIM = 1800, 40, 128
 MINERS = ("random", "semihard", "hard", "batch_hard", "all")
-LFW = DATA / "lfw"
-CACHE = REPOSITORY / "out" / "cache"
 
 CHILD = """
 import json, sys, threading, time, psutil, torch
@@ -142,46 +138,20 @@ def in_loops(oracle: Any, name: str, loss: Any, rows: Any, who: list[int]) -> fl
 
 
 def heads() -> dict[str, Any]:
-    """Return the figures of the pair heads of each embedder on View 1's held-out pairs.
+    """Return the figures of the pair heads that ship, on View 1's held-out pairs.
 
-    Fitted on pairsDevTrain (1,100 + 1,100 pairs), measured on pairsDevTest (500 + 500): other
-    people. The interval of the calibration error is a bootstrap over the pairs.
+    They were fitted on pairsDevTrain and measured on pairsDevTest, other people, by
+    `bench/fit_shipped.py`; the figures travel with the heads.
     """
-    from limner.evaluation import embed_photos, read_pairs
-    from limner.faces import load_embedder
-    from limner.similarity import KINDS, LabelledPairs, expected_calibration_error, fit_pair_head
+    from limner.similarity import shipped
 
     found: dict[str, Any] = {}
     for name in ("facenet", "dlib", "duo"):
-        embedder = load_embedder(name)
-        sides = []
-        for file in ("pairsDevTrain.txt", "pairsDevTest.txt"):
-            pairs = read_pairs(LFW / file)
-            paths = pairs.locate(LFW / "images")
-            photos = embed_photos(paths, embedder, cache=CACHE)
-            a, b = pairs.left, pairs.right
-            keep = photos.found[a] & photos.found[b]
-            sides.append(
-                LabelledPairs(photos.vectors[a[keep]], photos.vectors[b[keep]], pairs.same[keep])
-            )
-        rows = {}
-        for kind in KINDS:
-            head = fit_pair_head(kind, sides[0].a, sides[0].b, sides[0].same)
-            probability = head.probability(head.distance(sides[1].a, sides[1].b))
-            same = sides[1].same
-            generator = np.random.default_rng(0)
-            draws = [generator.integers(0, same.size, same.size) for _ in range(1000)]
-            errors = [expected_calibration_error(probability[d], same[d]) for d in draws]
-            low, high = np.quantile(errors, (0.025, 0.975))
-            rows[kind] = {
-                "ece": expected_calibration_error(probability, same),
-                "ece_low": float(low),
-                "ece_high": float(high),
-                "accuracy": float(np.mean((probability >= 0.5) == same)),
-                "pairs": int(same.size),
-            }
-            print(name, kind, {k: round(v, 4) for k, v in rows[kind].items()})
-        found[name] = rows
+        calibration = shipped(name)
+        assert calibration is not None
+        found[name] = calibration.figures["heads"]
+        for kind, row in found[name].items():
+            print(name, kind, f"calibration error {row['ece']:.4f}")
     return found
 
 

@@ -59,7 +59,7 @@ def choose_head(embedder_id: str, head: str | None, heads: str | None) -> PairHe
         )
     if head is None:
         return calibration.head
-    found = {calibration.head.kind: calibration.head, **calibration.heads}.get(head)  # type: ignore[call-overload]
+    found = {calibration.head.kind: calibration.head, **calibration.heads}.get(head)
     if found is None:
         words = ", ".join(sorted(calibration.heads))
         raise UnknownNameError(f"the calibration has no head {head!r}; it has {words}.")

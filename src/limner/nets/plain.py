@@ -93,7 +93,7 @@ def gradient_norms(net: Net34, x: Tensor, labels: Tensor) -> list[LayerGradient]
     """
     net.train()
     net.zero_grad(set_to_none=True)
-    functional.cross_entropy(net(x), labels).backward()
+    functional.cross_entropy(net(x), labels).backward()  # type: ignore[no-untyped-call]
     rows: list[LayerGradient] = []
     for name, module in net.trunk.named_modules():
         if isinstance(module, nn.Conv2d) and "shortcut" not in name:

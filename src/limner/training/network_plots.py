@@ -30,16 +30,12 @@ def plot_gradients(path: str | Path, found: Mapping[str, Sequence[LayerGradient]
 
     figure = Figure(figsize=(9.6, 4.4), dpi=160, facecolor="white")
     canvas: Any = FigureCanvasAgg(figure)
-    figure.text(
-        *(0.02, 0.93),
+    title, words = (
         "Shortcuts keep the gradients of 34 layers within bounds",
-        **{"fontsize": 13, "color": _INK, "weight": "bold", "family": _FONT},
-    )
-    figure.text(
-        *(0.02, 0.873),
         "Norm of the gradient of each layer's weights, 34 layers, before any training",
-        **{"fontsize": 9.5, "color": _QUIET, "family": _FONT},
     )
+    figure.text(0.02, 0.93, title, fontsize=13, color=_INK, weight="bold", family=_FONT)
+    figure.text(0.02, 0.873, words, fontsize=9.5, color=_QUIET, family=_FONT)
     names = list(found)
     titles = ("without normalisation", "with batch normalisation")
     for side, title in enumerate(titles):
@@ -53,8 +49,12 @@ def plot_gradients(path: str | Path, found: Mapping[str, Sequence[LayerGradient]
             axes.annotate(
                 name.partition(",")[0],
                 (layers[middle], norms[middle]),
-                **{"xytext": (0, 9 if above else -21), "textcoords": "offset points"},
-                **{"color": colour, "fontsize": 9.5, "ha": "center", "family": _FONT},
+                xytext=(0, 9 if above else -21),
+                textcoords="offset points",
+                color=colour,
+                fontsize=9.5,
+                ha="center",
+                family=_FONT,
             )
         low, high = axes.get_ylim()
         axes.set_ylim(low / 3, high * 3)
