@@ -24,7 +24,9 @@ PALETTE = (SAME, DIFFERENT, "#6a8f3c", "#8c5aa0", "#b8902a")
 _PERCENT = ("accuracy", "eer", "active")
 
 
-def _figure(title: str, subtitle: str, panels: int) -> tuple[Figure, list[Axes]]:
+def _figure(
+    title: str, subtitle: str, panels: int, *, share: float = 0.77
+) -> tuple[Figure, list[Axes]]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -36,7 +38,7 @@ def _figure(title: str, subtitle: str, panels: int) -> tuple[Figure, list[Axes]]
     width = 1 / panels
     found = []
     for i in range(panels):
-        axes = figure.add_axes((i * width + 0.15 * width, 0.13, 0.77 * width, 0.61))
+        axes = figure.add_axes((i * width + 0.12 * width, 0.13, share * width, 0.61))
         for side in ("top", "right", "left"):
             axes.spines[side].set_visible(False)
         axes.spines["bottom"].set_color(QUIET)
@@ -163,7 +165,8 @@ def plot_lines(
     Raises:
         ImageError: If the file cannot be written.
     """
-    figure, all_axes = _figure(title, subtitle, len(panels))
+    # names stand to the right of the lines, and want room there
+    figure, all_axes = _figure(title, subtitle, len(panels), share=0.57)
     for axes, (heading, series) in zip(all_axes, panels.items(), strict=True):
         axes.set_ylim(0, 1.03)
         _lines(axes, series, percent=True)
@@ -203,7 +206,7 @@ def plot_shots(path: Path, found: OpenClosed) -> None:
             "newcomers, named right": {
                 "similarity, enrolled": line("similarity_newcomers"),
                 "softmax, as it is": line("softmax_newcomers_before"),
-                "softmax, trained again": line("softmax_newcomers_retrained"),
+                "softmax, retrained": line("softmax_newcomers_retrained"),
             },
         },
         title="One photo or more: a softmax with one output more, and a similarity",
