@@ -37,7 +37,7 @@ def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("line", re.findall(r"^\$ (limner .*)$", README, re.MULTILINE))
 def test_the_commands_can_be_parsed(line):
     group = typer.main.get_command(main.app)
-    _, name, *rest = shlex.split(line)
+    _, name, *rest = shlex.split(line, comments=True)
     context = typer.Context(group)
     command = group.get_command(context, name)
     command.make_context(name, rest, parent=context)
