@@ -78,7 +78,7 @@ def verification_siamese_and_heads() -> None:
     from limner.similarity import shipped
 
     names, chips, vectors = faces()
-    tau = shipped.shipped("facenet").threshold
+    tau = shipped("facenet").threshold
     distances = ((vectors[:, None] - vectors[None]) ** 2).sum(axis=2)
     pairs = [(0, 1), (2, 3), (0, 2), (1, 3)]
     made = figure((7.2, 2.6))
@@ -101,7 +101,7 @@ def verification_siamese_and_heads() -> None:
         axes.set_xlim(-1, 128)
         plain(axes, "f(x): 128 numbers" if not row else "the same network, the same weights")
     save(made, "siamese")
-    head = shipped.shipped("facenet").heads["weighted_l1"]
+    head = shipped("facenet").heads["weighted_l1"]
     made = figure((7.2, 2.8))
     for column, (a, b, title) in enumerate(((0, 1, "one person"), (0, 2, "two people"))):
         axes = made.add_subplot(1, 2, column + 1)
@@ -213,7 +213,7 @@ def layers() -> None:
     chosen = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
     for column, name in enumerate(chosen):
         side = table[name].size[0]
-        top, left = 110 - side // 2, 230 - side // 2
+        top, left = 104 - side // 2, 242 - side // 2
         crop = photo[max(0, top) : top + side, max(0, left) : left + side]
         axes = made.add_subplot(1, 5, column + 1)
         picture(axes, crop, f"{name}: {side} px", interpolation="nearest")
