@@ -136,18 +136,14 @@ def _in_a_row() -> list[Architecture]:
     return rows
 
 
-def _torchvision() -> list[Architecture]:
-    effnet_sizes = {
-        f"efficientnet_b{i}": side
-        for i, side in enumerate((224, 240, 288, 300, 380, 456, 528, 600))
-    }
-    last_stage = ("layer4",)
+def _with_shortcuts() -> list[Architecture]:
+    """Return torchvision's ResNet, DenseNet and MobileNet."""
     rows = _in_a_row()
     rows += _family(
         "torchvision",
         "ResNet",
         "resnet18 resnet34 resnet50 resnet101 resnet152",
-        last_stage,
+        ("layer4",),
         "He et al. 2016",
         "residual block: convolutions added to what came in",
     )
@@ -178,6 +174,15 @@ def _torchvision() -> list[Architecture]:
             "Howard et al. 2019",
             "inverted residual with squeeze-and-excitation, searched",
         )
+    return rows
+
+
+def _torchvision() -> list[Architecture]:
+    """Return all networks of torchvision."""
+    sides = (224, 240, 288, 300, 380, 456, 528, 600)
+    effnet_sizes = {f"efficientnet_b{i}": side for i, side in enumerate(sides)}
+    last_stage = ("layer4",)
+    rows = _with_shortcuts()
     rows += _family(
         "torchvision",
         "ResNeXt",

@@ -227,7 +227,7 @@ def _torchvision_trunk(found: Architecture, reads: Input) -> tuple[nn.Module, in
 
 def last_linear(net: nn.Module) -> str:
     """Return the name of the last linear layer: a torchvision classifier's logits."""
-    names = [name for name, child in net.named_modules() if isinstance(child, nn.Linear)]
+    names: list[str] = [n for n, child in net.named_modules() if isinstance(child, nn.Linear)]
     if not names:
         raise InputError("the network has no linear layer.")
     return names[-1]

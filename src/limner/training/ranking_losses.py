@@ -113,9 +113,7 @@ class TripletLoss(Loss):
         check_people(x, labels)
         if mined is None:
             squared = distances(x).square()
-            loss, active = _AllTriplets.apply(  # type: ignore[no-untyped-call]
-                squared, labels, self.margin, self.reduction
-            )
+            loss, active = _AllTriplets.apply(squared, labels, self.margin, self.reduction)
             self.active = float(active)
             result: Tensor = loss
             return result
