@@ -14,6 +14,7 @@ from page_service import service
 from page_style import style
 from page_style_fast import style_fast, style_trained
 from page_training import training
+from page_units import units
 
 HEAD = """# Benchmarks
 
@@ -283,6 +284,7 @@ def main() -> None:
         ("training", "Training", training),
         ("losses", "Losses, miners and pair heads", losses),
         ("nd", "Signals and volumes", nd),
+        ("units", "Units", units),
     ):
         if (RESULTS / f"{name}.json").is_file():
             results = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))

@@ -168,13 +168,15 @@ def oracle_networks() -> dict[str, tuple[Any, int]]:
     }
 
 
-def oracle() -> dict[str, Any]:
+def oracle(names: list[str]) -> dict[str, Any]:
     """Compare receptive fields with the support of a gradient, layer by layer."""
     from gradient_support import compare
     from test_receptive import random_net
 
     rows: dict[str, Any] = {}
     for name, (make, size) in oracle_networks().items():
+        if names and name not in names:
+            continue
         layers, wrong = compare(make(), size, inner=0)
         rows[name] = {"layers": layers, "size_px": size, "wrong": wrong}
         print(name, layers, len(wrong), flush=True)
@@ -196,6 +198,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=["top", "brute", "atlas", "fields"])
     parser.add_argument("--photos", type=Path, default=PHOTOS)
     parser.add_argument("--sample", type=int, default=SAMPLE, help="Photos for brute force.")
+    parser.add_argument("--networks", nargs="*", default=[], help="Of the oracle; default: all.")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -203,7 +206,7 @@ def main() -> None:
         "top": lambda: top(arguments.photos),
         "brute": lambda: brute(arguments.photos, arguments.sample),
         "atlas": atlas,
-        "fields": oracle,
+        "fields": lambda: oracle(arguments.networks),
     }
     for name in arguments.only:
         started, worked = time.monotonic(), time.process_time()
