@@ -39,9 +39,9 @@ def build(desk: Desk) -> Outcome:
         a, b = sample(which)
         return a, b, _answer(desk, a, b)
 
-    for event in (first.upload, first.clear, first.input, second.upload, second.clear):
+    # Not `clear` and `input`: they come while the old picture is still there.
+    for event in (first.change, second.change):
         on(event, from_files, [first, second], [answer])
-    on(second.input, from_files, [first, second], [answer])
     outputs = [first, second, answer]
     on(same.click, lambda: from_sample("same"), [], outputs)
     on(other.click, lambda: from_sample("two"), [], outputs)

@@ -54,7 +54,7 @@ def build(desk: Desk) -> Outcome:
             return image, SAMPLES, markup.problem(error)
         return image, where, _answer(desk, image, where, 6)
 
-    for event in (photo.upload, photo.input, photo.clear, among.input, top.release):
+    for event in (photo.change, among.input, top.release):
         on(event, rank, [photo, among, top], [answer])
     return Outcome(first, [photo, among, answer])
 

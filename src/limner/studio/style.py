@@ -28,7 +28,7 @@ COLOURS = {
     "The photo's": "content",
     "The painting's, matched to the photo's": "histogram",
 }
-CARE = {"A sketch": 30, "A painting": 0}
+CARE = {"A sketch": 24, "A painting": 0}
 _MOST = 4
 _POLL_S = 0.25
 _THUMB_PX = 200

@@ -148,8 +148,7 @@ def build(desk: Desk) -> Outcome:
     for event in (unit.submit, unit.input):
         on(event, on_unit, [network, layer, unit], [patches])
     on(another.click, on_another, [network, layer], [unit, patches])
-    for event in (picture.upload, picture.input, picture.clear):
-        on(event, on_picture, [picture, network], [excited])
+    on(picture.change, on_picture, [picture, network], [excited])
     on(excited.submit, on_open, [network], [layer, unit, patches])
     return Outcome(first, [layer, unit, patches, picture, excited])
 

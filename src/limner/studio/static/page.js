@@ -5,6 +5,10 @@
     ['input[type="range"]:not([aria-label]):not([data-slide])', "Slider"],
   ];
   const mend = () => {
+    // A button may not hold a second thing to focus; the button itself opens the file dialogue.
+    for (const node of document.querySelectorAll('button.icon-button input[type="file"]')) {
+      node.inert = true;
+    }
     for (const [selector, name] of names) {
       for (const node of document.querySelectorAll(selector)) {
         if (!node.getAttribute("aria-label")) { node.setAttribute("aria-label", name); }
