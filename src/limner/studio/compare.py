@@ -19,8 +19,12 @@ from limner.types import ImageArray, Pair
 def build(desk: Desk) -> Outcome:
     """Lay the tab out; return what fills it when it is opened first."""
     with gr.Row():
-        first = gr.Image(type="filepath", label="One photo", elem_id="compare-a", height=260)
-        second = gr.Image(type="filepath", label="Another photo", elem_id="compare-b", height=260)
+        first = gr.Image(
+            type="filepath", format="png", label="One photo", elem_id="compare-a", height=260
+        )
+        second = gr.Image(
+            type="filepath", format="png", label="Another photo", elem_id="compare-b", height=260
+        )
     with gr.Row(elem_classes="l-samples"):
         same = gr.Button(
             "Sample: the same person, dark and turned", size="md", elem_id="sample-same"

@@ -34,7 +34,9 @@ def build(desk: Desk) -> Outcome:
     """Lay the tab out; return what fills it when it is opened first."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
-            photo = gr.Image(type="filepath", label="A photo", elem_id="alike-photo", height=300)
+            photo = gr.Image(
+                type="filepath", format="png", label="A photo", elem_id="alike-photo", height=300
+            )
             among = gr.Radio([MINE, SAMPLES], value=SAMPLES, label="Among", elem_id="alike-among")
             top = gr.Slider(1, 20, value=6, step=1, label="How many", elem_id="alike-top")
         with gr.Column(scale=3, min_width=320):

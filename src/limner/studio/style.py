@@ -66,7 +66,9 @@ def build(desk: Desk) -> Outcome:
     sides = [n for n in _SIDES if n <= desk.engine.settings.max_style_px] or [64]
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
-            content = gr.Image(type="filepath", label="Photo", elem_id="style-content", height=220)
+            content = gr.Image(
+                type="filepath", format="png", label="Photo", elem_id="style-content", height=220
+            )
             paintings = gr.Gallery(
                 label="Paintings, one to four",
                 type="filepath",

@@ -85,6 +85,7 @@ def build(desk: Desk) -> Outcome:
             another = gr.Button("Another unit", elem_id="units-another")
             picture = gr.Image(
                 type="filepath",
+                format="png",
                 label="Which units does this picture excite?",
                 height=240,
                 elem_id="units-picture",
