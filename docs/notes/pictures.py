@@ -81,7 +81,7 @@ def verification_siamese_and_heads() -> None:
     tau = shipped("facenet").threshold
     distances = ((vectors[:, None] - vectors[None]) ** 2).sum(axis=2)
     pairs = [(0, 1), (2, 3), (0, 2), (1, 3)]
-    made = figure((7.2, 2.6))
+    made = figure((7.2, 1.75))
     for column, (a, b) in enumerate(pairs):
         axes = made.add_subplot(1, 4, column + 1)
         same = distances[a, b] <= tau
@@ -93,8 +93,8 @@ def verification_siamese_and_heads() -> None:
     made.suptitle(f"same where d ≤ τ = {tau:.2f}", color=INK, fontsize=11, x=0.02, ha="left")
     save(made, "verification")
     made = figure((7.2, 3.0))
+    grid = made.add_gridspec(2, 6)
     for row, index in enumerate((0, 2)):
-        grid = made.add_gridspec(2, 6)
         picture(made.add_subplot(grid[row, 0]), chips[index], names[index])
         axes = made.add_subplot(grid[row, 1:])
         axes.bar(np.arange(128), vectors[index], color=(SAME, DIFFERENT)[row], width=0.9)
@@ -107,7 +107,7 @@ def verification_siamese_and_heads() -> None:
         axes = made.add_subplot(1, 2, column + 1)
         parts = head.weights * np.abs(vectors[a] - vectors[b])
         axes.bar(np.arange(128), parts, color=np.where(parts > 0, SAME, DIFFERENT), width=0.9)
-        axes.set_ylim(-1.1, 0.5)
+        axes.set_ylim(-2.0, 0.5)
         answer = head.judge(vectors[a], vectors[b])
         plain(axes, f"{title}: y = {answer.probability:.3f}")
         axes.set_xlabel("component k:  w_k |f_k(a) - f_k(b)|", color=QUIET, fontsize=8.5, **FONT)
