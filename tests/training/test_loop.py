@@ -251,3 +251,10 @@ def test_seeds_differ():
     assert len(seeds) == 512
     assert mix_seed(1, 2) != mix_seed(2, 1)
     assert all(0 <= s < 2**63 for s in seeds)
+
+
+def test_bf16_trains(tmp_path):
+    module, report = run(tmp_path, epochs=2, precision="bf16", checkpoint_steps=None)
+    assert report.history[1]["train_loss"] < report.history[0]["train_loss"] + 0.5
+    assert all(p.dtype == torch.float32 for p in module.parameters())
+    assert all(bool(torch.isfinite(p).all()) for p in module.parameters())
