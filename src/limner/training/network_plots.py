@@ -57,7 +57,7 @@ def plot_gradients(path: str | Path, found: Mapping[str, Sequence[LayerGradient]
                 family=_FONT,
             )
         low, high = axes.get_ylim()
-        axes.set_ylim(low / 3, high * 3)
+        axes.set_ylim(low * (low / high) ** 0.12, high * (high / low) ** 0.06)
         axes.set_title(title, fontsize=10, color=_INK, family=_FONT, loc="left", pad=8)
         axes.set_xlabel("layer, from the picture to the answer", fontsize=9, color=_INK)
         for edge in ("top", "right", "left"):
