@@ -209,6 +209,37 @@ def read_masks(
     return _regions(picture, found, tolerance, name)
 
 
+def masks_for(
+    count: int,
+    mask: Source | Masks | None,
+    *,
+    colours: Sequence[RGB | str] | None = None,
+    weights: Sequence[float] | None = None,
+) -> Masks | None:
+    """Return the masks for so many styles; None where there are none.
+
+    Args:
+        count: Styles.
+        mask: As for `read_masks`, or masks that were read.
+        colours: As for `read_masks`.
+        weights: Of the styles; they do not go together with a mask.
+
+    Raises:
+        InputError: If masks, colours, weights and styles do not fit together.
+    """
+    if mask is None:
+        if colours is not None:
+            raise InputError("Colours of a mask were given, but no mask.")
+        return None
+    if weights is not None:
+        raise InputError("Weights of styles and a mask cannot be used together.")
+    if not isinstance(mask, Masks):
+        return read_masks(mask, count=count, colours=colours)
+    if len(mask) != count:
+        raise InputError(f"There are {len(mask)} masks, but {count} styles.")
+    return mask
+
+
 def _regions(picture: ImageArray, colours: list[RGB], tolerance: float, name: str) -> Masks:
     pixels = picture.astype(np.float32)
     distances = np.stack([((pixels - np.array(c, np.float32)) ** 2).sum(2) for c in colours])

@@ -102,40 +102,21 @@ def stylize(
         ImageError: If a picture cannot be read.
         WeightsError: If the encoder's weights cannot be had.
     """
+    from limner.style.masks import masks_for
+
     chosen = preset_of(options) if isinstance(options, str) else options
     sources: list[Source] = list(style) if isinstance(style, list | tuple) else [style]  # type: ignore[list-item]
     if resume and checkpoint is None:
         raise InputError("resume needs a checkpoint file.")
     if (start is None) == (chosen.start == "picture"):
         raise InputError("The start 'picture' needs a picture to start from, and only it does.")
-    masks = _masks(mask, mask_colours, len(sources), style_weights)
+    masks = masks_for(len(sources), mask, colours=mask_colours, weights=style_weights)
     run = _Run(chosen, content, sources, style_weights, start, masks)
     if mask is not None and masks is not None:
         run.inputs.append(known_input(masks.shares if mask is masks else mask))  # type: ignore[arg-type]
     run.load(encoder, device=device, offline=offline, progress=progress)
     path = None if checkpoint is None else Path(checkpoint)
     return run.paint(on_step, path, checkpoint_every, resume)
-
-
-def _masks(
-    mask: Source | Masks | None,
-    colours: Sequence[str] | None,
-    count: int,
-    weights: Sequence[float] | None,
-) -> Masks | None:
-    from limner.style.masks import Masks, read_masks
-
-    if mask is None:
-        if colours is not None:
-            raise InputError("Colours of a mask were given, but no mask.")
-        return None
-    if weights is not None:
-        raise InputError("Weights of styles and a mask cannot be used together.")
-    if not isinstance(mask, Masks):
-        return read_masks(mask, count=count, colours=colours)
-    if len(mask) != count:
-        raise InputError(f"There are {len(mask)} masks, but {count} styles.")
-    return mask
 
 
 def known_input(source: Source) -> dict[str, Any]:
@@ -251,7 +232,6 @@ class _Run:
         from limner.nets.vgg import layers_of
         from limner.style.encoder import architecture_of, load_encoder
         from limner.style.objective import Goal
-        from limner.style.provenance import pixels_digest
         from limner.style.taps import resolve_weighted, split_octave
 
         chosen = self.options
@@ -300,15 +280,22 @@ class _Run:
         self.encoder = encoder.cut(max(layers, key=order.index))
         self.content = self.content.to(encoder.device)
         self.styles = [s.to(encoder.device) for s in self.styles]
+        self.fingerprint = self._fingerprint()
+
+    def _fingerprint(self) -> str:
+        """Return the digest of everything that the picture depends on."""
+        from limner.style.provenance import pixels_digest
+
         begin = [] if self.start is None else [self.start]
-        self.fingerprint = fingerprint_of(
+        masks = [] if self.masks is None else [pixels_digest(self.masks.shares)]
+        return fingerprint_of(
             [
-                chosen.to_json(),
+                self.options.to_json(),
                 [digest_of(t) for t in (self.content, *self.styles, *begin)],
                 self.weights,
-                encoder.name,
-                encoder.digest,
-                *([pixels_digest(self.masks.shares)] if self.masks is not None else []),
+                self.encoder.name,
+                self.encoder.digest,
+                *masks,
             ]
         )
 
