@@ -80,7 +80,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 @pytest.fixture
 def client(server: Running) -> Iterator[Client]:
     """A client of that server; its gallery is emptied afterwards."""
-    with server.client(patience_s=5) as found:
+    with server.client(patience_s=5, timeout_s=240) as found:
         yield found
         for person in found.people():
             found.forget(person.name)

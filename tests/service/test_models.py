@@ -42,7 +42,7 @@ def beats(tmp_path_factory):
 @pytest.fixture(scope="module")
 def served(beats, tmp_path_factory):
     running = Running(tmp_path_factory.mktemp("served"), models=str(beats)).start()
-    with running.client(patience_s=5) as client:
+    with running.client(patience_s=5, timeout_s=240) as client:
         yield client
     running.end()
 
