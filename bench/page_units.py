@@ -16,8 +16,8 @@ def units(results: dict[str, Any]) -> str:
     if part := results.get("top"):
         out.append(
             f"All {part['units']:,} units of VGG-16's convolutions over {part['photos']} "
-            f"photographs at 224 px: {part['seconds']:.0f} s by the clock, {part['cpu_seconds']:.0f} s of "
-            f"processor, peak {part['peak_gib']:.2f} GiB; load of the machine before and after: "
+            f"photographs at 224 px: {part['seconds']:.0f} s by the clock, "
+            f"{part['cpu_seconds']:.0f} s of processor, peak {part['peak_gib']:.2f} GiB; load of the machine before and after: "
             f"{part['load_before_and_after'][0]} and {part['load_before_and_after'][1]}.\n"
         )
     if part := results.get("brute"):
@@ -44,7 +44,7 @@ def units(results: dict[str, Any]) -> str:
             f"The atlas of conv5_3, {part['units']} units over {part['photos']} photographs: "
             f"{part['bytes'] / 1e6:.1f} MB. First contentful paint in Chromium: median "
             f"{paints[len(paints) // 2]:.0f} ms ({paints[0]:.0f} to {paints[-1]:.0f}); all "
-            f"pictures of the first screen: {part['first_screen_complete_s'][0]:.1f} s at best. The machine "
-            "was busy with other work, at a load of 10 to 17.\n"
+            f"pictures of the first screen: {part['first_screen_complete_s'][0]:.1f} s at best. "
+            "The machine was busy with other work, at a load of 10 to 17.\n"
         )
     return "\n".join(out)
