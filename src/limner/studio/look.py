@@ -147,7 +147,8 @@ def style_sheet() -> str:
     dark = " ".join(f"--l-{name}: {value};" for name, value in DARK.items())
     rules = resources.files("limner.studio") / "static" / "page.css"
     return (
-        f":root {{ {light} }}\n.dark {{ {dark} --color-accent: var(--l-yes); }}\n"
+        f":root {{ {light} }}\n.dark {{ {dark} }}\n"
+        ":root, .dark, .gradio-container { --color-accent: var(--l-yes) !important; }\n"
         f"{rules.read_text('utf-8')}"
     )
 

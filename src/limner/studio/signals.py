@@ -151,8 +151,8 @@ def _signal(leads: FloatArray, found: Answer) -> str:
     heat = _heat(found.class_map)
     count = len(heat)
     bands = "".join(
-        f'<rect x="{_WIDTH * i / count:.1f}" y="0" width="{_WIDTH / count + 0.6:.1f}" '
-        f'height="{_HEIGHT}" fill-opacity="{0.6 * h:.2f}"/>'
+        f'<rect x="{_WIDTH * i / count:.2f}" y="0" width="{_WIDTH / count:.2f}" '
+        f'height="{_HEIGHT}" fill-opacity="{0.6 * h:.2f}" shape-rendering="crispEdges"/>'
         for i, h in enumerate(heat)
         if h > 0.03
     )
