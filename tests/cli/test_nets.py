@@ -117,3 +117,14 @@ def test_heads_that_cannot_judge(friends, tmp_path):
     assert (status, "belongs to embedder facenet" in err) == (2, True)
     status, _, err = run("train", "pair-head", tmp_path / "absent")
     assert status == 2
+
+
+def test_the_document_shows_the_table_that_the_command_prints():
+    from pathlib import Path
+
+    from limner.nets.blocks import measure
+
+    text = (Path(__file__).parents[2] / "docs" / "networks.md").read_text("utf-8")
+    for row in measure():
+        cells = (row.block.name, f"{row.parameters:,}", f"{row.flops / 1e6:.2f}")
+        assert "| " + " | ".join(cells) + " |" in text
