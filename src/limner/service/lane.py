@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from limner.service.pool import too_busy
 
 _T = TypeVar("_T")
-_NICENESS = 10
+_NICENESS = 5
 _MOST_WAITING = 8
 _KEPT = 3
 
