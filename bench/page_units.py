@@ -17,7 +17,8 @@ def units(results: dict[str, Any]) -> str:
         out.append(
             f"All {part['units']:,} units of VGG-16's convolutions over {part['photos']} "
             f"photographs at 224 px: {part['seconds']:.0f} s by the clock, "
-            f"{part['cpu_seconds']:.0f} s of processor, peak {part['peak_gib']:.2f} GiB; load of the machine before and after: "
+            f"{part['cpu_seconds']:.0f} s of processor, peak "
+            f"{part['peak_gib']:.2f} GiB; load of the machine before and after: "
             f"{part['load_before_and_after'][0]} and {part['load_before_and_after'][1]}.\n"
         )
     if part := results.get("brute"):
