@@ -225,9 +225,11 @@ def test_a_class_map_points_at_what_was_added():
     assert np.corrcoef(loudest, places[labels == 1])[0, 1] > 0.9
 
 
+SLOWER = ("contrastive", "pairwise", "softmax", "center", "asoftmax", "cosface")
+
+
 @pytest.mark.parametrize(
-    "loss",
-    ["triplet", "contrastive", "pairwise", "softmax", "center", "asoftmax", "cosface", "arcface"],
+    "loss", ["triplet", "arcface", *(pytest.param(n, marks=pytest.mark.slow) for n in SLOWER)]
 )
 def test_every_loss_trains_an_embedding_of_signals(loss):
     recipe = replace(QUICK, loss=loss, epochs=6)
@@ -253,6 +255,7 @@ def test_a_triplet_embedding_of_volumes_and_the_focal_loss():
     assert focal.tested_on == "20% held out"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", ["inception_small"])
 def test_the_notes_inception_learns_signals_and_volumes(net):
     report = train_series(

@@ -26,4 +26,4 @@ def inner_depth(values: FloatArray) -> FloatArray:
         for channel, place in zip(item, found, strict=True):
             middle = (float(channel.min()) + float(channel.max())) / 2
             place[...] = distance_transform_edt(channel > middle)
-    return depths / (max(values.shape[2:]) / 5)
+    return np.asarray(depths / (max(values.shape[2:]) / 5), dtype=np.float32)
