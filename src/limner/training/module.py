@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -20,6 +21,7 @@ OptimizerName = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "cosine", "one_cycle"]
 Reads = Literal["chips", "features"]
 _WARM_UP = 0.15
+_TRUNK = "net.trunk."
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,27 @@ class FaceModule(LightningModule):
         self.classifies = loss.reads == "logits"
         self.spread = 1.0
         self._seen: list[tuple[Tensor, Tensor]] = []
+
+    def state_dict(  # type: ignore[override]
+        self, *args: Any, **options: Any
+    ) -> dict[str, Any]:
+        """Return what trains: with features, a frozen trunk would fill every checkpoint."""
+        found: dict[str, Any] = super().state_dict(*args, **options)
+        if self.reads == "features":
+            for key in [k for k in found if _TRUNK in k]:
+                del found[key]
+        return found
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Take over what `state_dict` returned; a frozen trunk stays as it is."""
+        whole = self.reads != "features"
+        result = super().load_state_dict(state_dict, strict=strict and whole, assign=assign)
+        missing = [k for k in result.missing_keys if whole or _TRUNK not in k]
+        if strict and (missing or result.unexpected_keys):
+            raise RuntimeError(f"weights do not fit: {[*missing, *result.unexpected_keys][:3]}")
+        return result
 
     def forward(self, x: Tensor) -> Tensor:
         """Map chips (N, 3, S, S), 0..255, or features (N, F) to logits or embeddings."""
