@@ -5,9 +5,15 @@
     ['input[type="range"]:not([aria-label]):not([data-slide])', "Slider"],
   ];
   const mend = () => {
-    // A button may not hold a second thing to focus; the button itself opens the file dialogue.
-    for (const node of document.querySelectorAll('button.icon-button input[type="file"]')) {
-      node.inert = true;
+    // A button may not hold a second control: the inner one keeps the part, with a name.
+    for (const outer of document.querySelectorAll("button.icon-button")) {
+      const inner = outer.querySelector("button, input");
+      if (!inner) { continue; }
+      outer.setAttribute("role", "group");
+      outer.tabIndex = -1;
+      for (const node of outer.querySelectorAll("button, input")) {
+        if (!node.getAttribute("aria-label")) { node.setAttribute("aria-label", "Upload"); }
+      }
     }
     for (const [selector, name] of names) {
       for (const node of document.querySelectorAll(selector)) {
