@@ -211,7 +211,7 @@ def fit_cube(
         resized = volume
     else:
         shrinking = any(a > b for a, b in zip(volume.shape[1:], sides, strict=True))
-        x = torch.from_numpy(np.ascontiguousarray(volume))[None]
+        x = torch.from_numpy(np.array(volume, dtype=np.float32))[None]  # memory maps are read-only
         if shrinking:  # the mean over what a new voxel covers, so that nothing is skipped
             d, h, w = (min(a, int(b)) for a, b in zip(volume.shape[1:], sides, strict=True))
             x = functional.adaptive_avg_pool3d(x, (d, h, w))
