@@ -80,8 +80,8 @@ def _lines(
         low = 0.0
     gap = (high - low) * 0.075
     placed: list[float] = []
-    for value, name, colour in sorted(ends):
-        place = max(value, placed[-1] + gap) if placed else value
+    for value, name, colour in sorted(ends, reverse=True):
+        place = min(value, placed[-1] - gap) if placed else value
         placed.append(place)
         axes.annotate(
             name,
