@@ -198,7 +198,15 @@ class SQLiteReader:
                 (person_id,),
             ).fetchall()
         return [
-            EnrolledPhoto(*row[:3], stored_box(row[3:7]), row[7], row[8], bool(row[9]))
+            EnrolledPhoto(
+                id=row[0],
+                photo=row[1],
+                digest=row[2],
+                box_xyxy=stored_box(row[3:7]),
+                score=row[7],
+                created=row[8],
+                has_chip=bool(row[9]),
+            )
             for row in rows
         ]
 
