@@ -153,7 +153,7 @@ def adrenal(deadline: float) -> None:
     for seed in map(str, range(SEEDS)):
         if seed in entry["seeds"] or time.monotonic() > deadline:
             continue
-        recipe = replace(VOLUME_RECIPE, epochs=30, rate=3e-3)  # chosen on val
+        recipe = replace(VOLUME_RECIPE, epochs=30, rate=3e-3)
         report = train_volumes(train, test=test, seed=int(seed), depths=True, recipe=recipe)
         plain = measure(
             test.labels, replace(report.model, flips=False).scores(test.values), test.classes
