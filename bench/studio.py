@@ -64,6 +64,18 @@ def run(address: str) -> dict[str, Any]:
     return {"first": first, "warm": figures, "rounds": ROUNDS, "load": os.getloadavg()[0]}
 
 
+def wait_until_ready(address: str) -> None:
+    """Ask until the weights are loaded; 503 says that they are not yet."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        try:
+            urllib.request.urlopen(f"{address}/readyz").close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise TimeoutError("the server was not ready within 120 s")
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         server = subprocess.Popen(
@@ -71,9 +83,8 @@ def main() -> None:
         )
         assert server.stdout is not None
         address = server.stdout.readline().strip()
-        while b'"ready"' not in urllib.request.urlopen(f"{address}/readyz").read():
-            time.sleep(0.2)
         try:
+            wait_until_ready(address)
             results = {"machine": machine(), "page": run(address)}
         finally:
             server.terminate()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import gradio as gr
@@ -44,8 +45,9 @@ def build(desk: Desk) -> Outcome:
         return a, b, _answer(desk, a, b)
 
     # Not `clear` and `input`: they come while the old picture is still there.
-    for event in (first.change, second.change):
-        on(event, from_files, [first, second], [answer])
+    # One listener for both, of whose calls the last one counts: none overtakes another.
+    changed = functools.partial(gr.on, [first.change, second.change], trigger_mode="always_last")
+    on(changed, from_files, [first, second], [answer])
     outputs = [first, second, answer]
     on(same.click, lambda: from_sample("same"), [], outputs)
     on(other.click, lambda: from_sample("two"), [], outputs)

@@ -21,27 +21,7 @@ _FIRST = threading.Lock()
 def build(desk: Desk) -> Outcome:
     """Lay the tab out; return what fills it when the page is opened."""
     seen = gr.State([], time_to_live=3600)
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=2, min_width=300):
-            photos = gr.File(
-                label="Photos: drop them here, or choose",
-                file_count="multiple",
-                file_types=_KINDS,
-                elem_id="photos",
-                height=150,
-            )
-            with gr.Accordion("Use the webcam", open=False):
-                webcam = gr.Image(
-                    sources=["webcam"], type="filepath", label="Webcam", elem_id="webcam"
-                )
-            with gr.Row(elem_classes="l-samples"):
-                portraits = gr.Button(
-                    "Sample: two portraits", size="md", elem_id="sample-portraits"
-                )
-                group = gr.Button("Sample: a group", size="md", elem_id="sample-group")
-            everybody = html(elem_id="people")
-        with gr.Column(scale=3, min_width=320):
-            answer = html(elem_id="recognised")
+    photos, webcam, portraits, group, everybody, answer = _lay_out()
 
     def show(found: list[SeenPhoto], problems: str = "", said: str = "") -> tuple[Any, ...]:
         named = desk.name_faces(found)
@@ -100,6 +80,32 @@ def build(desk: Desk) -> Outcome:
         on(answer.submit, on_face, [seen], outputs, quiet=True)
         on(everybody.submit, on_person, [seen], outputs, quiet=True)
     return Outcome(lambda request: from_sample("portraits"), outputs)
+
+
+def _lay_out() -> tuple[Any, ...]:
+    """Return photos, webcam, the two samples, the list of people and the answer."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=2, min_width=300):
+            photos = gr.File(
+                label="Photos: drop them here, or choose",
+                file_count="multiple",
+                file_types=_KINDS,
+                elem_id="photos",
+                height=150,
+            )
+            with gr.Accordion("Use the webcam", open=False):
+                webcam = gr.Image(
+                    sources=["webcam"], type="filepath", label="Webcam", elem_id="webcam"
+                )
+            with gr.Row(elem_classes="l-samples"):
+                portraits = gr.Button(
+                    "Sample: two portraits", size="md", elem_id="sample-portraits"
+                )
+                group = gr.Button("Sample: a group", size="md", elem_id="sample-group")
+            everybody = html(elem_id="people")
+        with gr.Column(scale=3, min_width=320):
+            answer = html(elem_id="recognised")
+    return photos, webcam, portraits, group, everybody, answer
 
 
 def _pick(found: Sequence[SeenPhoto], data: dict[str, str]) -> tuple[SeenPhoto, SeenFace]:

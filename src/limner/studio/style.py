@@ -63,36 +63,9 @@ class Wish:
 def build(desk: Desk) -> Outcome:
     """Lay the tab out; return what fills it when it is opened first."""
     job = gr.State("")
-    sides = [n for n in _SIDES if n <= desk.engine.settings.max_style_px] or [64]
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=2, min_width=300):
-            content = gr.Image(
-                type="filepath", format="png", label="Photo", elem_id="style-content", height=220
-            )
-            paintings = gr.Gallery(
-                label="Paintings, one to four",
-                type="filepath",
-                columns=4,
-                height=190,
-                interactive=True,
-                sources=["upload", "clipboard"],
-                file_types=["image"],
-                elem_id="style-paintings",
-                buttons=[],
-                object_fit="cover",
-            )
-            strength = gr.Slider(0, 1, 0.5, step=0.05, label="Strength", elem_id="style-strength")
-            size = gr.Radio(sides, value=sides[min(1, len(sides) - 1)], label="Longer side, pixels")
-            with gr.Accordion("Colour, brush and care", open=False):
-                colour = gr.Radio(list(COLOURS), value="The painting's", label="Colours")
-                brush = gr.Slider(0.5, 2, 1, step=0.1, label="Brush size")
-                care = gr.Radio(list(CARE), value="A painting", label="Care")
-            with gr.Row():
-                paint = gr.Button("Paint", variant="primary", elem_id="style-paint")
-                stop = gr.Button("Stop", elem_id="style-stop")
-        with gr.Column(scale=3, min_width=320):
-            stage = html(elem_id="stage")
-            history = html(elem_id="style-history")
+    content, paintings, strength, size, colour, brush, care, paint, stop, stage, history = _lay_out(
+        desk
+    )
     given = [content, paintings, strength, colour, size, brush, care]
 
     def start(*values: Any, request: gr.Request) -> Iterator[tuple[Any, ...]]:
@@ -132,6 +105,41 @@ def build(desk: Desk) -> Outcome:
     on(stop.click, end, [job], [], quiet=True, many=True)
     on(history.submit, reopen, [], [stage])
     return Outcome(first, [content, paintings, stage, history])
+
+
+def _lay_out(desk: Desk) -> tuple[Any, ...]:
+    """Return the controls, the stage and the history."""
+    sides = [n for n in _SIDES if n <= desk.engine.settings.max_style_px] or [64]
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=2, min_width=300):
+            content = gr.Image(
+                type="filepath", format="png", label="Photo", elem_id="style-content", height=220
+            )
+            paintings = gr.Gallery(
+                label="Paintings, one to four",
+                type="filepath",
+                columns=4,
+                height=190,
+                interactive=True,
+                sources=["upload", "clipboard"],
+                file_types=["image"],
+                elem_id="style-paintings",
+                buttons=[],
+                object_fit="cover",
+            )
+            strength = gr.Slider(0, 1, 0.5, step=0.05, label="Strength", elem_id="style-strength")
+            size = gr.Radio(sides, value=sides[min(1, len(sides) - 1)], label="Longer side, pixels")
+            with gr.Accordion("Colour, brush and care", open=False):
+                colour = gr.Radio(list(COLOURS), value="The painting's", label="Colours")
+                brush = gr.Slider(0.5, 2, 1, step=0.1, label="Brush size")
+                care = gr.Radio(list(CARE), value="A painting", label="Care")
+            with gr.Row():
+                paint = gr.Button("Paint", variant="primary", elem_id="style-paint")
+                stop = gr.Button("Stop", elem_id="style-stop")
+        with gr.Column(scale=3, min_width=320):
+            stage = html(elem_id="stage")
+            history = html(elem_id="style-history")
+    return content, paintings, strength, size, colour, brush, care, paint, stop, stage, history
 
 
 def _ordered(values: tuple[Any, ...]) -> tuple[Any, ...]:

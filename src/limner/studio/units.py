@@ -75,24 +75,7 @@ def look_into(name: str) -> Pass:
 def build(desk: Desk) -> Outcome:
     """Lay the tab out; return what fills it when it is opened first."""
     names = [n for n in NETWORKS if weights.status(n).state == "ready"] or [NETWORKS[0]]
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=2, min_width=300):
-            network = gr.Dropdown(names, value=names[0], label="Network", elem_id="units-network")
-            layer = gr.Dropdown([], label="Layer", elem_id="units-layer", interactive=True)
-            unit = gr.Number(
-                0, label="Unit", precision=0, minimum=0, step=1, elem_id="units-number"
-            )
-            another = gr.Button("Another unit", elem_id="units-another")
-            picture = gr.Image(
-                type="filepath",
-                format="png",
-                label="Which units does this picture excite?",
-                height=240,
-                elem_id="units-picture",
-            )
-        with gr.Column(scale=3, min_width=320):
-            patches = html(elem_id="units-found")
-            excited = html(elem_id="units-excited")
+    network, layer, unit, another, picture, patches, excited = _lay_out(names)
 
     def on_network(name: str) -> tuple[Any, ...]:
         try:
@@ -127,9 +110,7 @@ def build(desk: Desk) -> Outcome:
             return 0, markup.problem(error)
 
     def on_picture(path: str | None, name: str) -> str:
-        if path is None:
-            return ""
-        return _safely(lambda found: excites(desk, found, path), name)
+        return "" if path is None else _safely(lambda found: excites(desk, found, path), name)
 
     def on_open(name: str, event: gr.EventData) -> tuple[Any, ...]:
         data = event._data
@@ -152,6 +133,29 @@ def build(desk: Desk) -> Outcome:
     on(picture.change, on_picture, [picture, network], [excited])
     on(excited.submit, on_open, [network], [layer, unit, patches])
     return Outcome(first, [layer, unit, patches, picture, excited])
+
+
+def _lay_out(names: list[str]) -> tuple[Any, ...]:
+    """Return the controls, and the two parts that are shown."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=2, min_width=300):
+            network = gr.Dropdown(names, value=names[0], label="Network", elem_id="units-network")
+            layer = gr.Dropdown([], label="Layer", elem_id="units-layer", interactive=True)
+            unit = gr.Number(
+                0, label="Unit", precision=0, minimum=0, step=1, elem_id="units-number"
+            )
+            another = gr.Button("Another unit", elem_id="units-another")
+            picture = gr.Image(
+                type="filepath",
+                format="png",
+                label="Which units does this picture excite?",
+                height=240,
+                elem_id="units-picture",
+            )
+        with gr.Column(scale=3, min_width=320):
+            patches = html(elem_id="units-found")
+            excited = html(elem_id="units-excited")
+    return network, layer, unit, another, picture, patches, excited
 
 
 def _layer(found: Pass, where: str | None) -> str:
