@@ -95,8 +95,11 @@ def test_the_demo_runs_twice_in_one_folder(shown, limner):
     folder, _ = shown
     result = limner("demo", "--out", folder)
     assert result.exit_code == 0
-    tail = result.stdout.splitlines()[-3:]
-    assert [line.split("#")[0].strip() for line in tail] == [typed for _, typed in command.COMMANDS]
+    *_, first, second, third, empty, studio, serve = result.stdout.splitlines()
+    typed = [line.split("#")[0].strip() for line in (first, second, third)]
+    assert typed == [typed for _, typed in command.COMMANDS]
+    assert (empty, studio.startswith("The studio")) == ("", True)
+    assert "serve --gallery" in serve
     assert str(folder / "group.jpg") in result.stdout
 
 

@@ -42,7 +42,7 @@ def test_a_key_opens_until_it_is_revoked(keys):
 
 def test_nothing_on_the_disk_opens(keys, tmp_path):
     _, text = keys.make("kiosk")
-    secret = text.rsplit("_", 1)[1].encode()
+    secret = text.split("_", 2)[2].encode()
     for path in (tmp_path / "state").iterdir():
         assert secret not in path.read_bytes()
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0 or path.suffix != ".db"
