@@ -204,7 +204,7 @@ class _Visit:
         self.status = 0
         self.began = time.perf_counter()
         self._body = 0
-        self._ended = False
+        self._ended = self._written = False
 
     @property
     def is_api(self) -> bool:
@@ -263,6 +263,8 @@ class _Visit:
                 if name.encode() not in present
             ]
             message = {**message, "headers": headers}
+        elif message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.write_down()  # whoever has read the answer finds it in the log
         await self._send(message)
 
     async def refuse(self, error: ServiceError) -> None:
@@ -291,10 +293,13 @@ class _Visit:
             headers.append((b"www-authenticate", scheme))
         start = {"type": "http.response.start", "status": answer.status, "headers": headers}
         await self.send(start)
-        await self._send({"type": "http.response.body", "body": body})
+        await self.send({"type": "http.response.body", "body": body})
 
     def write_down(self) -> None:
-        """Count the request, and note it in the audit log if it was for the API."""
+        """Count the request once, and note it in the audit log if it was for the API."""
+        if self._written:
+            return
+        self._written = True
         route = self.scope.get("route")
         name = getattr(route, "path", "other") if self.is_api else "page"
         measures = self._engine.measures

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -13,7 +12,7 @@ from limner.gallery.verdicts import Verdicts
 from limner.similarity import shipped, squared_l2
 from limner.studio import markup, pictures
 from limner.studio.desk import Desk, SeenFace, SeenPhoto
-from limner.studio.events import Outcome, html, on
+from limner.studio.events import Outcome, Turns, html, on
 from limner.types import ImageArray, Pair
 
 
@@ -40,18 +39,13 @@ def build(desk: Desk) -> Outcome:
             )
         return _answer(desk, a, b)
 
-    def from_sample(which: str) -> tuple[Any, ...]:
-        a, b = sample(which)
-        return a, b, _answer(desk, a, b)
-
+    # One listener writes the answer, whoever changed the pictures: none overtakes another.
     # Not `clear` and `input`: they come while the old picture is still there.
-    # One listener for both, of whose calls the last one counts: none overtakes another.
-    changed = functools.partial(gr.on, [first.change, second.change], trigger_mode="always_last")
-    on(changed, from_files, [first, second], [answer])
-    outputs = [first, second, answer]
-    on(same.click, lambda: from_sample("same"), [], outputs)
-    on(other.click, lambda: from_sample("two"), [], outputs)
-    return Outcome(lambda request: from_sample("same"), outputs)
+    changed = functools.partial(gr.on, [first.change, second.change])
+    on(changed, from_files, [first, second], [answer], turns=Turns())
+    on(same.click, lambda: sample("same"), [], [first, second])
+    on(other.click, lambda: sample("two"), [], [first, second])
+    return Outcome(lambda request: sample("same"), [first, second])
 
 
 def sample(which: str) -> tuple[ImageArray, ImageArray]:
@@ -64,7 +58,7 @@ def sample(which: str) -> tuple[ImageArray, ImageArray]:
     return collins, worse["small, turned and dark"]
 
 
-def _answer(desk: Desk, a: str | ImageArray, b: str | ImageArray) -> str:
+def _answer(desk: Desk, a: str, b: str) -> str:
     try:
         one, two = desk.look(a, name="the first photo"), desk.look(b, name="the second photo")
         first, second = _largest(one), _largest(two)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from limner.errors import FaceCountError, LimnerError
 from limner.similarity import squared_l2
 from limner.studio import markup, pictures
 from limner.studio.desk import Desk, SeenFace
-from limner.studio.events import Outcome, html, on
+from limner.studio.events import Outcome, Turns, html, on
 
 MINE, SAMPLES = "My people", "24 sample portraits"
 _LOCK = threading.Lock()
@@ -53,11 +54,12 @@ def build(desk: Desk) -> Outcome:
             desk.wait()
             where = MINE if len(desk.engine.gallery) > 1 else SAMPLES
         except LimnerError as error:
-            return image, SAMPLES, markup.problem(error)
-        return image, where, _answer(desk, image, where, 6)
+            return None, SAMPLES, markup.problem(error)
+        return image, where, gr.skip()  # the change of the photo asks for the answer
 
-    for event in (photo.change, among.input, top.release):
-        on(event, rank, [photo, among, top], [answer])
+    events = [photo.change, among.input, top.release]
+    asked = functools.partial(gr.on, events)
+    on(asked, rank, [photo, among, top], [answer], turns=Turns())
     return Outcome(first, [photo, among, answer])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +11,7 @@ import gradio as gr
 from limner.errors import InputError, LimnerError
 from limner.studio import markup, people, pictures
 from limner.studio.desk import Desk, SeenFace, SeenPhoto
-from limner.studio.events import Outcome, html, on
+from limner.studio.events import Outcome, Turns, html, on
 
 _KINDS = ["image", ".heic", ".heif", ".avif", ".jxl"]
 _FIRST = threading.Lock()
@@ -71,11 +70,12 @@ def build(desk: Desk) -> Outcome:
             return safely(found, said=markup.problem(error))
 
     outputs = [seen, answer, everybody]
-    on(photos.upload, from_files, [photos], outputs)
-    on(photos.clear, from_files, [photos], outputs)
-    on(webcam.input, from_files, [webcam], outputs)
-    on(portraits.click, functools.partial(from_sample, "portraits"), [], outputs)
-    on(group.click, functools.partial(from_sample, "group"), [], outputs)
+    turns = Turns()
+    on(photos.upload, from_files, [photos], outputs, turns=turns)
+    on(photos.clear, from_files, [photos], outputs, turns=turns)
+    on(webcam.input, from_files, [webcam], outputs, turns=turns)
+    on(portraits.click, lambda: from_sample("portraits"), [], outputs, turns=turns)
+    on(group.click, lambda: from_sample("group"), [], outputs, turns=turns)
     if desk.can_enrol:
         on(answer.submit, on_face, [seen], outputs, quiet=True)
         on(everybody.submit, on_person, [seen], outputs, quiet=True)

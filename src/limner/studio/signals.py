@@ -13,7 +13,7 @@ from limner.errors import InputError, LimnerError
 from limner.service.shelf import find, shelved
 from limner.studio import lessons, markup
 from limner.studio.desk import Desk
-from limner.studio.events import Outcome, html, on
+from limner.studio.events import Outcome, Turns, html, on
 from limner.types import FloatArray, ImageArray
 
 if TYPE_CHECKING:
@@ -67,10 +67,11 @@ def build(desk: Desk) -> Outcome:
         except LimnerError as error:
             return "", markup.problem(error)
 
-    on(file.upload, from_file, [file, model], [answer])
-    on(file.clear, from_file, [file, model], [answer])
-    on(model.input, from_sample, [model], [words, answer])
-    on(another.click, from_sample, [model], [words, answer])
+    turns = Turns()
+    on(file.upload, from_file, [file, model], [answer], turns=turns)
+    on(file.clear, from_file, [file, model], [answer], turns=turns)
+    on(model.input, from_sample, [model], [words, answer], turns=turns)
+    on(another.click, from_sample, [model], [words, answer], turns=turns)
     return Outcome(lambda request: from_sample(names[0]), [words, answer])
 
 

@@ -15,7 +15,7 @@ from limner.errors import LimnerError
 from limner.studio import markup
 from limner.studio.crops import new_folder, photographs, write_crops
 from limner.studio.desk import Desk
-from limner.studio.events import Outcome, html, on
+from limner.studio.events import Outcome, Turns, html, on
 
 if TYPE_CHECKING:
     from limner.units import Network, TopPatches
@@ -120,19 +120,19 @@ def build(desk: Desk) -> Outcome:
 
     def first(request: gr.Request) -> tuple[Any, ...]:
         try:
-            image = photographs()["chelsea"]
-            return *on_network(names[0]), image, excites(desk, look_into(names[0]), image)
+            return *on_network(names[0]), photographs()["chelsea"]
         except LimnerError as error:
-            return gr.update(), 0, markup.problem(error), None, ""
+            return gr.update(), 0, markup.problem(error), None
 
-    on(network.input, on_network, [network], [layer, unit, patches])
-    on(layer.input, on_layer, [network, layer], [unit, patches])
+    turns = Turns()
+    on(network.input, on_network, [network], [layer, unit, patches], turns=turns)
+    on(layer.input, on_layer, [network, layer], [unit, patches], turns=turns)
     for event in (unit.submit, unit.input):
-        on(event, on_unit, [network, layer, unit], [patches])
-    on(another.click, on_another, [network, layer], [unit, patches])
-    on(picture.change, on_picture, [picture, network], [excited])
-    on(excited.submit, on_open, [network], [layer, unit, patches])
-    return Outcome(first, [layer, unit, patches, picture, excited])
+        on(event, on_unit, [network, layer, unit], [patches], turns=turns)
+    on(another.click, on_another, [network, layer], [unit, patches], turns=turns)
+    on(picture.change, on_picture, [picture, network], [excited], turns=Turns())
+    on(excited.submit, on_open, [network], [layer, unit, patches], turns=turns)
+    return Outcome(first, [layer, unit, patches, picture])
 
 
 def _lay_out(names: list[str]) -> tuple[Any, ...]:
