@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -35,6 +36,21 @@ def test_nothing_deeper_than_needed_runs(net):
     net.fields()
     net.module.conv2.register_forward_hook(explode)
     assert set(net.read(torch.randn(1, 3, 40, 40), ["relu1"])) == {"relu1"}
+
+
+def test_several_threads_read_one_network(net):
+    layers = [f.layer for f in net.fields().layers if f.kind.startswith("Conv")]
+    images = torch.rand(8, 3, net.size_px, net.size_px)
+    alone = [net.read(x[None], [layers[i % len(layers)]]) for i, x in enumerate(images)]
+
+    def read(i):
+        return net.read(images[i][None], [layers[i % len(layers)]])
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(read, list(range(8)) * 20))
+    for i, found in enumerate(together):
+        (layer,) = found
+        assert torch.equal(found[layer], alone[i % 8][layer])
 
 
 def test_a_block_is_named_like_its_last_layer():

@@ -71,9 +71,8 @@ def build(desk: Desk) -> Outcome:
 
     outputs = [seen, answer, everybody]
     turns = Turns()
-    on(photos.upload, from_files, [photos], outputs, turns=turns)
-    on(photos.clear, from_files, [photos], outputs, turns=turns)
-    on(webcam.input, from_files, [webcam], outputs, turns=turns)
+    for event, given in ((photos.upload, photos), (photos.clear, photos), (webcam.input, webcam)):
+        on(event, from_files, [given], outputs, turns=turns)
     on(portraits.click, lambda: from_sample("portraits"), [], outputs, turns=turns)
     on(group.click, lambda: from_sample("group"), [], outputs, turns=turns)
     if desk.can_enrol:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ class Network:
         device: Where it computes.
 
     ReLUs that write in place are told not to, so that each layer's own result can be read.
+    Several threads may call `read`: one at a time runs the module.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Network:
         self.faces = faces
         self.device = device
         self._tables: dict[int, FieldTable] = {}
+        self._reading = threading.RLock()  # hooks of one reader would see another's run
         for part in self.module.modules():
             if getattr(part, "inplace", False) is True:
                 part.inplace = False  # type: ignore[assignment]
@@ -116,7 +119,8 @@ class Network:
         if not wanted:
             raise InputError("no layer was named; name at least one.")
         found: dict[str, Tensor] = {}
-        with self._hooked({entry.layer: entry for entry in wanted.values()}, found):
+        hooks = self._hooked({entry.layer: entry for entry in wanted.values()}, found)
+        with self._reading, hooks:
             try:
                 self.module(x)
             except _Enough:
