@@ -14,6 +14,7 @@ import io
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -186,6 +187,55 @@ async def drive(
     return latencies, statuses, time.perf_counter() - began
 
 
+async def drive_raw(
+    address: str, payloads: list[bytes], *, clients: int, count: int = 0, seconds: float = 0.0
+) -> tuple[list[float], Counter[str], float]:
+    """Let clients send requests that were encoded beforehand; as `drive`, at a tenth of its cost.
+
+    Generator and server share two cores: what the generator takes, the server lacks.
+    """
+    host, _, port = address.removeprefix("http://").partition(":")
+    latencies: list[float] = []
+    statuses: Counter[str] = Counter()
+    asked = 0
+    began = time.perf_counter()
+
+    async def client() -> None:
+        nonlocal asked
+        reader, writer = await asyncio.open_connection(host, int(port))
+        while True:
+            number, asked = asked, asked + 1
+            if (count and number >= count) or (seconds and time.perf_counter() - began > seconds):
+                break
+            start = time.perf_counter()
+            writer.write(payloads[number % len(payloads)])
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"(?i)content-length: (\d+)", head)
+            assert length is not None, head
+            await reader.readexactly(int(length[1]))
+            statuses[head[9:12].decode()] += 1
+            if head[9:10] == b"2":
+                latencies.append(time.perf_counter() - start)
+        writer.close()
+        await writer.wait_closed()
+
+    await asyncio.gather(*(client() for _ in range(clients)))
+    return latencies, statuses, time.perf_counter() - began
+
+
+def encoded(address: str, requests: Callable[[int], tuple[str, dict[str, Any]]]) -> list[bytes]:
+    """Return the first 24 requests as they go over the wire."""
+    found = []
+    for number in range(24):
+        path, given = requests(number)
+        request = httpx.Request(given.pop("method", "POST"), address + path, **given)
+        body = request.read()
+        lines = [f"{request.method} {path} HTTP/1.1"]
+        lines += [f"{name}: {value}" for name, value in request.headers.items()]
+        found.append("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+    return found
+
+
 def identify(photos: list[bytes]) -> Callable[[int], tuple[str, dict[str, Any]]]:
     """Return requests that identify the photos in turn."""
     return lambda n: ("/v1/identify", {"files": {"photo": photos[n % len(photos)]}})
@@ -195,9 +245,10 @@ def latency(short: float) -> dict[str, Any]:
     """One client, one face, 10,000 people."""
     photos = portraits()
     with serving(people=PEOPLE) as server:
-        asyncio.run(drive(server.address, identify(photos), clients=1, count=40))
+        raw = encoded(server.address, identify(photos))
+        asyncio.run(drive_raw(server.address, raw, clients=1, count=40))
         times, statuses, _ = asyncio.run(
-            drive(server.address, identify(photos), clients=1, count=int(600 / short))
+            drive_raw(server.address, raw, clients=1, count=int(600 / short))
         )
     return {"requests": len(times), "people": PEOPLE, "statuses": statuses, **quantiles(times)}
 
@@ -207,11 +258,12 @@ def throughput(short: float) -> dict[str, Any]:
     photos, rounds = portraits(), max(1, round(3 / short))
     rows: dict[int, list[dict[str, Any]]] = {1: [], 16: []}
     with serving(people=PEOPLE) as server:
-        asyncio.run(drive(server.address, identify(photos), clients=16, count=100))
+        raw = encoded(server.address, identify(photos))
+        asyncio.run(drive_raw(server.address, raw, clients=16, count=100))
         for _ in range(rounds):
             for clients, kept in rows.items():
                 times, statuses, seconds = asyncio.run(
-                    drive(server.address, identify(photos), clients=clients, seconds=20 / short)
+                    drive_raw(server.address, raw, clients=clients, seconds=20 / short)
                 )
                 rate = len(times) / seconds
                 kept.append({"per_second": rate, "statuses": statuses, **quantiles(times)})
@@ -233,13 +285,14 @@ def cost(short: float) -> dict[str, Any]:
     photos = portraits()
     found: dict[str, Any] = {}
     with serving(people=PEOPLE) as server:
-        asyncio.run(drive(server.address, identify(photos), clients=16, count=64))
+        raw = encoded(server.address, identify(photos))
+        asyncio.run(drive_raw(server.address, raw, clients=16, count=64))
         for clients, count in ((1, 240), (16, 480)):
             faces = metric(server, "limner_batch_faces_sum")
             passes = metric(server, "limner_batch_faces_count")
             before = server.cpu_s()
             _, statuses, seconds = asyncio.run(
-                drive(server.address, identify(photos), clients=clients, count=int(count / short))
+                drive_raw(server.address, raw, clients=clients, count=int(count / short))
             )
             spent = server.cpu_s() - before
             faces = metric(server, "limner_batch_faces_sum") - faces

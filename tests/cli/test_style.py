@@ -58,6 +58,16 @@ def test_two_styles_layers_and_sixteen_bits(folder):
     assert images.read_float("out.tif").shape == (48, 64, 3)
 
 
+def test_the_run_is_as_asked(folder):
+    asked = {"brush": 1.5, "border": "zero", "history": 7, "line_search": "none"}
+    words = [w for k, v in asked.items() for w in (f"--{k.replace('_', '-')}", str(v))]
+    done = call("content.png", "style.png", "-o", "out.png", *SMALL, *words, "--json")
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)["provenance"]["options"]
+    assert {k: found[k] for k in asked} == asked
+    assert call("content.png", "style.png", "-o", "out2.png", "--history", "0").exit_code == 2
+
+
 def test_the_notes_preset_reports(folder):
     done = call(
         *("content.png", "style.png", "-o", "out.png", "--preset", "notes", "--size", "40"),

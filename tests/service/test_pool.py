@@ -11,6 +11,7 @@ import pytest
 
 from limner.errors import ImageError, InputError, ServiceError
 from limner.images import Limits
+from limner.service import pool as pool_module
 from limner.service.pool import Pool
 from limner.types import Face, FloatArray, ImageArray
 
@@ -96,6 +97,27 @@ def test_faces_of_several_requests_share_a_pass_under_load(made):
     for future in futures:
         future.result(30)
     assert colours.batches == [9]
+
+
+def test_a_face_waits_a_moment_for_those_on_their_way(made, monkeypatch):
+    monkeypatch.setattr(pool_module, "LINGER_S", 60.0)
+    monkeypatch.setattr(pool_module, "MAX_WAIT_S", 60.0)
+    coming = [2]
+    pool, _, colours = made(threads=1, under_way=lambda: coming[0])
+    first = pool.submit(photo(1, 1))
+    with pytest.raises(TimeoutError):
+        first.result(0.3)
+    second = pool.submit(photo(1, 2))
+    assert first.result(30).faces[0].embedding is not None
+    assert second.result(30).faces[0].embedding is not None
+    assert colours.batches == [2]
+    coming[0] = 1
+    assert pool.submit(photo(1, 3)).result(30).faces[0].embedding is not None
+
+
+def test_nobody_who_does_not_come_is_waited_for(made):
+    pool, _, _ = made(under_way=lambda: 5)
+    assert pool.submit(photo(1, 1)).result(1).faces[0].embedding is not None
 
 
 def test_one_photo_alone_is_answered_at_once(made):

@@ -111,8 +111,10 @@ def _options(look: LookOptions, run: RunOptions) -> tuple[StyleOptions, str | No
     changes: dict[str, Any] = {
         name: getattr(group, name)
         for group, names in (
-            (look, "size strength style_scale alpha beta smoothness colour underpainting seed"),
-            (run, "encoder pooling optimiser precision tile report_every"),
+            (look, "size strength style_scale alpha beta smoothness seed"),
+            (look, "colour underpainting brush"),
+            (run, "encoder pooling border optimiser history line_search precision tile"),
+            (run, "report_every"),
         )
         for name in names.split()
     }

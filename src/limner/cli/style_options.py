@@ -60,6 +60,10 @@ class LookOptions:
         Literal["chw", "paper", "half", "target", "covariance", "wasserstein"] | None,
         _look("--style-cost", help="How style is compared."),
     ] = None
+    brush: Annotated[
+        float | None,
+        _look("--brush", metavar="PX", help="Width of lbfgs's first strokes; 0: single pixels."),
+    ] = None
     colour: Annotated[
         Literal["style", "content", "moments", "histogram"] | None,
         _look("--colour", help="Whose colours; the last two match the content's."),
@@ -101,9 +105,18 @@ class RunOptions:
     pooling: Annotated[
         Literal["max", "average"] | None, _run("--pooling", help="Of the encoder.")
     ] = None
+    border: Annotated[
+        Literal["zero", "replicate", "replicate_all"] | None,
+        _run("--border", help="What the encoder sees around the picture."),
+    ] = None
     optimiser: Annotated[
         Literal["lbfgs", "notes_lbfgs", "adam"] | None,
         _run("--optimiser", help="notes_lbfgs: torch's, clamped in the closure."),
+    ] = None
+    history: Annotated[int | None, _run("--history", help="Steps that lbfgs remembers.")] = None
+    line_search: Annotated[
+        Literal["backtracking", "none"] | None,
+        _run("--line-search", help="Of lbfgs; none: every step is taken whole."),
     ] = None
     precision: Annotated[
         Literal["auto", "fp32", "bf16"] | None,

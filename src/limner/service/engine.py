@@ -89,6 +89,7 @@ class Engine:
         self.slow = SlowLane()
         self.stopping = threading.Event()
         self.problem: str | None = None
+        self.under_way = 0  # requests that may bring a photo; the guard counts them
         self._closed = False
         self._gallery: Gallery | None = None
         self._pool: Pool | None = None
@@ -155,6 +156,7 @@ class Engine:
             max_faces=chosen.max_faces,
             limits=Limits(max_bytes=chosen.max_bytes, max_pixels=chosen.max_pixels),
             on_batch=self.measures.batches.observe,
+            under_way=lambda: self.under_way,
         )
 
     def _load_embedder(self, pinned: str | None) -> Embedder:

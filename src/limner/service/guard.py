@@ -77,7 +77,6 @@ class Guard:
         chosen = engine.settings
         self._rates = Buckets(chosen.requests_per_minute)
         self._refused = Buckets(_REFUSALS_PER_MINUTE)
-        self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or refuse it."""
@@ -116,10 +115,10 @@ class Guard:
             self._check_rate(visit.key)
             visit.check_length(headers)
             if visit.is_work:
-                if self._under_way >= self.engine.settings.queue:
+                if self.engine.under_way >= self.engine.settings.queue:
                     ready = self.engine.ready
                     raise too_busy(self.engine.pool.retry_after_s() if ready else 2)
-                self._under_way += 1
+                self.engine.under_way += 1
                 entered = True
             visit.scope.setdefault("state", {})
             visit.scope["state"].update(key=visit.key, facts=visit.facts, request=visit.id)
@@ -128,7 +127,7 @@ class Guard:
             await visit.refuse(error)
         finally:
             if entered:
-                self._under_way -= 1
+                self.engine.under_way -= 1
 
     # --- checks ------------------------------------------------------------------------
 

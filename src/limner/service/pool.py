@@ -2,8 +2,9 @@
 
 Each worker has a core to itself and takes whatever is most useful next: it embeds waiting
 faces when a batch is full, when no photo is left to search, or when a face has waited long
-enough; otherwise it reads and searches a photo. Nobody waits for a timer: alone, a face is
-embedded at once; under load the faces of many requests share one pass through the network.
+enough; otherwise it reads and searches a photo. Alone, a face is embedded at once; while other
+requests are still on their way in, it waits a moment for theirs, so that the faces of many
+share one pass through the network.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 MAX_WAIT_S = 0.1
 """How long a face may wait while photos are still being searched."""
+LINGER_S = 0.02
+"""How long it may wait for the photos of requests that have come, but not yet to the pool."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +78,7 @@ class Pool:
         max_faces: A photo with more is refused.
         limits: On the bytes and pixels of a photo.
         on_batch: Told how many faces shared a pass.
+        under_way: Tells how many requests may bring a photo, those that did included.
     """
 
     def __init__(
@@ -88,14 +92,16 @@ class Pool:
         max_faces: int,
         limits: images.Limits,
         on_batch: Callable[[int], Any] = lambda count: None,
+        under_way: Callable[[], int] = lambda: 0,
     ) -> None:
         self.detector, self.embedder = detector, embedder
         self._batch, self._queue, self._max_faces = batch, queue, max_faces
-        self._limits, self._on_batch = limits, on_batch
+        self._limits, self._on_batch, self._under_way = limits, on_batch, under_way
         self._photos: deque[_Task] = deque()
         self._chips: deque[_Chip] = deque()
         self._changed = threading.Condition()
         self._closing = False
+        self._inside = 0  # photos that came and were not answered yet
         # running means of a worker's time for a photo, and for a face
         self._look_s, self._face_s = 0.02, 0.03
         self._threads = [
@@ -143,8 +149,14 @@ class Pool:
             if len(self._photos) >= self._queue:
                 raise too_busy(self.retry_after_s())
             self._photos.append(task)
+            self._inside += 1
             self._changed.notify()
+        task.future.add_done_callback(self._left)
         return task.future
+
+    def _left(self, _future: Future[Looked]) -> None:
+        with self._changed:
+            self._inside -= 1
 
     def close(self) -> None:
         """Finish what is queued and end the workers."""
@@ -159,26 +171,38 @@ class Pool:
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not (self._photos or self._chips or self._closing):
-                    self._changed.wait()
-                if not (self._photos or self._chips):
-                    return
-                batch = self._due_batch()
-                task = None if batch else self._photos.popleft()
+                task = self._next()
             if task is None:
-                self._embed(batch)
+                return
+            if isinstance(task, list):
+                self._embed(task)
             elif task.future.set_running_or_notify_cancel():
                 self._look(task)
 
-    def _due_batch(self) -> list[_Chip]:
-        """Take the faces that should be embedded now; none if a photo comes first."""
-        chips = self._chips
-        if not chips:
-            return []
-        late = time.monotonic() - chips[0].since > MAX_WAIT_S
-        if self._photos and len(chips) < self._batch and not late:
-            return []
-        return [chips.popleft() for _ in range(min(len(chips), self._batch))]
+    def _next(self) -> _Task | list[_Chip] | None:
+        """Wait for a photo to search or for faces to embed; None: the pool is closed."""
+        while True:
+            wait_s = self._patience_s()
+            if self._chips and wait_s <= 0:
+                count = min(len(self._chips), self._batch)
+                return [self._chips.popleft() for _ in range(count)]
+            if self._photos:
+                return self._photos.popleft()
+            if self._closing and not self._chips:
+                return None
+            self._changed.wait(wait_s if self._chips else None)
+
+    def _patience_s(self) -> float:
+        """Return how much longer the waiting faces may wait, in seconds; 0 or less: no longer."""
+        if not self._chips or len(self._chips) >= self._batch:
+            return 0.0
+        if self._photos:
+            most_s = MAX_WAIT_S
+        elif self._under_way() > self._inside and not self._closing:
+            most_s = LINGER_S
+        else:
+            return 0.0
+        return most_s - (time.monotonic() - self._chips[0].since)
 
     def _look(self, task: _Task) -> None:
         began = time.monotonic()
