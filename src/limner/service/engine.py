@@ -136,11 +136,14 @@ class Engine:
 
     def _open_pool(self, gallery: Gallery) -> Pool:
         import cv2
+        from threadpoolctl import threadpool_limits
 
         from limner.faces import YuNet
         from limner.gallery.store import embedder_mismatch
 
-        cv2.setNumThreads(1)  # a worker has one core
+        # A worker has one core. OpenBLAS's other threads would spin for 50 ms after each product.
+        cv2.setNumThreads(1)
+        threadpool_limits(1, user_api="blas")
         chosen = self.settings
         embedder = self._load_embedder(gallery.embedder_id)
         pinned = gallery.embedder_id
