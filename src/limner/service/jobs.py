@@ -22,8 +22,7 @@ from typing import Any, Literal, cast
 
 from limner.errors import LimnerError, ServiceError
 from limner.service.keys import Key, now
-from limner.service.lane import step_back
-from limner.service.pool import too_busy
+from limner.service.pool import step_back, too_busy
 from limner.service.settings import Settings
 from limner.service.state import State, private_folder
 

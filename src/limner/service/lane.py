@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from limner.service.pool import too_busy
+from limner.service.pool import step_back, too_busy
 
 _T = TypeVar("_T")
-_NICENESS = 5
 _MOST_WAITING = 8
 _KEPT = 3
-
-
-def step_back() -> None:
-    """Let other threads go first, where the system can do that for one thread."""
-    with contextlib.suppress(AttributeError, OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 class SlowLane:

@@ -9,7 +9,9 @@ share one pass through the network.
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import threading
 import time
 from collections import deque
@@ -169,6 +171,7 @@ class Pool:
     # --- the workers -------------------------------------------------------------------
 
     def _work(self) -> None:
+        step_back(5)  # the thread that speaks to clients goes first
         while True:
             with self._changed:
                 task = self._next()
@@ -258,6 +261,12 @@ class Pool:
 def _fail(future: Future[Looked], error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)
+
+
+def step_back(niceness: int = 10) -> None:
+    """Let other threads go first, where the system can do that for one thread."""
+    with contextlib.suppress(AttributeError, OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
 
 
 def too_busy(retry_after_s: int) -> ServiceError:
