@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -370,12 +370,12 @@ async def stream(
     ok: list[float] = []
     payloads = encoded(address, identify(photos))
     host, _, port = address.removeprefix("http://").partition(":")
-    free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+    free: deque[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = deque()
 
     async def one(number: int) -> None:
         start = time.perf_counter()
         try:
-            line = free.pop() if free else await asyncio.open_connection(host, int(port))
+            line = free.popleft() if free else await asyncio.open_connection(host, int(port))
             async with asyncio.timeout(60):
                 status = await exchange(*line, payloads[number % len(payloads)])
         except (OSError, EOFError) as error:

@@ -48,7 +48,7 @@ class Statistics:
 
 def _flat(features: Tensor) -> Tensor:
     if features.dim() == 4 and features.shape[0] == 1:
-        features = features[0]
+        features = features.squeeze(0)  # its slope is a view; that of [0] copies into zeros
     if features.dim() != 3:
         raise ShapeError(
             f"features must have shape (C, H, W) or (1, C, H, W), got {tuple(features.shape)}."

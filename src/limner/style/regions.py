@@ -99,7 +99,7 @@ def sums(features: Tensor, shares: Tensor | None) -> list[tuple[Tensor, Tensor, 
         features: Shape (1, C, h, w).
         shares: Shape (K, h, w), or None for one region that is everything.
     """
-    flat = features[0].permute(1, 2, 0).reshape(-1, features.shape[1])
+    flat = features.squeeze(0).permute(1, 2, 0).reshape(-1, features.shape[1])
     if shares is None:
         return [(flat.sum(dim=0), flat.T @ flat, flat.shape[0])]
     found = []
