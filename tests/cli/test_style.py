@@ -59,7 +59,7 @@ def test_two_styles_layers_and_sixteen_bits(folder):
 
 
 def test_the_run_is_as_asked(folder):
-    asked = {"brush": 1.5, "border": "zero", "history": 7, "line_search": "none"}
+    asked = {"brush": 1.5, "border": "zero", "history": 7, "line_search": "none", "skim": 0.05}
     words = [w for k, v in asked.items() for w in (f"--{k.replace('_', '-')}", str(v))]
     done = call("content.png", "style.png", "-o", "out.png", *SMALL, *words, "--json")
     assert done.exit_code == 0, done.stderr

@@ -114,7 +114,7 @@ def _options(look: LookOptions, run: RunOptions) -> tuple[StyleOptions, str | No
             (look, "size strength style_scale alpha beta smoothness seed"),
             (look, "colour underpainting brush"),
             (run, "encoder pooling border optimiser history line_search precision tile"),
-            (run, "report_every"),
+            (run, "report_every skim"),
         )
         for name in names.split()
     }

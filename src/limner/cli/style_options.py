@@ -118,6 +118,10 @@ class RunOptions:
         Literal["backtracking", "none"] | None,
         _run("--line-search", help="Of lbfgs; none: every step is taken whole."),
     ] = None
+    skim: Annotated[
+        float | None,
+        _run("--skim", metavar="SHARE", help="Leave out deep layers that are less of the cost."),
+    ] = None
     precision: Annotated[
         Literal["auto", "fp32", "bf16"] | None,
         _run("--precision", help="auto: bf16 where the CPU multiplies it."),

@@ -103,6 +103,7 @@ class Level:
         self.best_value = float("inf")
         self.best: Tensor | None = None
         self.optimiser: Optimiser | None = None
+        self.objective: Costing | None = None
         content = resize(run.content, self.size)
         self.start = content if point is not None else self._start(content, before)
         self.point = point
@@ -123,12 +124,18 @@ class Level:
     def _objective(self) -> Costing:
         from limner.style.octaves import OctaveObjective, goals_by_octave
         from limner.style.pyramid import fit, resize
+        from limner.style.skim import SkimmedObjective
 
         run, options = self.run_, self.run_.options
         wanted = options.size * self._share * options.style_scale
         styles = [resize(s, fit(size_of(s), size=wanted, side=options.side)) for s in run.styles]
         if list(goals_by_octave(run.goal)) == [1]:
-            return self._octave(1, run.goal, styles)
+            if not options.skim:
+                return self._octave(1, run.goal, styles)
+            names = [layer.name for layer in run.encoder.trunk.layers]
+            return SkimmedObjective(
+                run.goal, lambda goal: self._octave(1, goal, styles), names, options.skim
+            )
         return OctaveObjective(run.goal, lambda octave, goal: self._octave(octave, goal, styles))
 
     def _octave(self, octave: int, goal: Goal, styles: list[Tensor]) -> Costing:
@@ -165,7 +172,9 @@ class Level:
             self.optimiser.restore((self.point.tensors, self.point.numbers))
             self.done, self.best_value = self.point.done, self.point.best
             self.best = self.point.tensors.get("best")
-        objective = self._objective()
+        self.objective = objective = self._objective()
+        if self.point is not None and "skim" in self.point.numbers:
+            objective.restore(self.point.numbers["skim"])  # type: ignore[attr-defined]
         while self.done < self.calls:
             shown = self.optimiser.point
             terms, gradient = objective.evaluate(shown)
@@ -199,10 +208,14 @@ class Level:
 
     def state(self, seconds: float) -> Checkpoint:
         """Return everything that the following calls depend on."""
+        from limner.style.skim import SkimmedObjective
+
         optimiser = self.optimiser or _optimiser(self.run_.options, self.start)
         tensors, numbers = optimiser.save()
         if self.best is not None:
             tensors = {**tensors, "best": self.best}
+        if isinstance(self.objective, SkimmedObjective):
+            numbers = {**numbers, "skim": self.objective.state()}
         return Checkpoint(
             self.run_.fingerprint,
             self.index,

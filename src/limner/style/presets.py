@@ -42,6 +42,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "history": (1, 1000),
     "rate": (1e-6, 10),
     "brush": (0, 16),
+    "skim": (0, 0.1),
     "tile": (0, 16384),
     "report_every": (0, 1_000_000),
 }
@@ -81,6 +82,8 @@ class StyleOptions:
         line_search: Of `lbfgs`.
         brush: Of `lbfgs`: it begins with steps that are blurred so many pixels wide, and a few
             calls leave no grain; 0 treats every pixel alike.
+        skim: Share of J below which deep style layers are left out of most calls; 0: never. See
+            `limner.style.skim`. Taps with octaves are never left out.
         rate: Step of Adam and of `notes_lbfgs`.
         pooling: Of the encoder, `max` or `average`.
         border: What convolutions see around the picture: `zero`, `replicate` (the first one its
@@ -123,6 +126,7 @@ class StyleOptions:
     history: int = 30
     line_search: Literal["backtracking", "none"] = "backtracking"
     brush: float = 0.8
+    skim: float = 0.0
     rate: float = 0.02
     pooling: Literal["max", "average"] = "average"
     border: Literal["zero", "replicate", "replicate_all"] = "replicate_all"
