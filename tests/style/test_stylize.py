@@ -105,6 +105,23 @@ def test_resumed_is_uninterrupted_bit_for_bit(pictures, encoder, tmp_path, optim
     assert not path.exists()
 
 
+@pytest.mark.parametrize("after", [2, 7])
+def test_resumed_with_layers_left_out(pictures, encoder, tmp_path, after):
+    layers = (("relu1_1", 1.0), ("relu2_1", 1.0), ("relu4_1", 1e-6))
+    asked = {"style_layers": layers, "content_layers": (("relu1_2", 1.0),), "skim": 0.01}
+    whole = run(pictures, encoder, **asked)
+    path = tmp_path / "run"
+
+    def stop(step):
+        if step.call == after:
+            raise KeyboardInterrupt
+
+    assert not run(pictures, encoder, checkpoint=path, on_step=stop, **asked).finished
+    second = run(pictures, encoder, checkpoint=path, resume=True, **asked)
+    assert second.pixels.tobytes() == whole.pixels.tobytes()
+    assert [t["total"] for t in second.losses] == [t["total"] for t in whole.losses]
+
+
 def test_a_checkpoint_after_a_crash_is_resumed(pictures, encoder, tmp_path):
     """The process dies between two checkpoints: the calls since the last are made again."""
     path = tmp_path / "run"
