@@ -242,6 +242,7 @@ PRESETS: dict[str, StyleOptions] = {
         smoothness=0.0,
         content_kind="mean",
         style_kind="chw",
+        style_scale=1.0,
         underpainting="content",
         start="noise",
         noise=0.6,
