@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -23,10 +24,14 @@ def studio(tmp_path_factory):
     """The address of a studio with an empty gallery."""
     if CHROMIUM is None:
         pytest.skip("chromium is absent: apt-get install chromium")
-    folder = tmp_path_factory.mktemp("studio")
+    yield from serve_page(tmp_path_factory.mktemp("studio"))
+
+
+def serve_page(folder, **settings):
+    """Serve a studio from a folder, and check at its end that nothing went wrong."""
     log = open(folder / "log", "w")
     process = subprocess.Popen(
-        [sys.executable, str(HERE / "serve_page.py"), str(folder)],
+        [sys.executable, str(HERE / "serve_page.py"), str(folder), json.dumps(settings)],
         stdout=subprocess.PIPE,
         stderr=log,
         text=True,
@@ -51,23 +56,51 @@ def studio(tmp_path_factory):
     assert "Traceback" not in (folder / "log").read_text()
 
 
+@pytest.fixture
+def locked(tmp_path):
+    """The address of a studio that demands keys, an admin's key and a reader's."""
+    from limner.service.keys import Keys
+    from limner.service.settings import Settings
+    from limner.service.state import State
+
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    state = State(Settings(state=folder / "state").state_folder)
+    keys = Keys(state)
+    secrets = [keys.make(scope, [scope])[1] for scope in ("admin", "read")]
+    state.close()
+    serving = serve_page(folder, demand_keys=True)
+    yield next(serving), *secrets
+    next(serving, None)
+
+
 @pytest.fixture(scope="session")
-def browser(studio):
-    """Debian's Chromium."""
+def launch():
+    """Start Debian's Chromium, with more flags if need be."""
     from playwright.sync_api import sync_playwright
 
+    if CHROMIUM is None:
+        pytest.skip("chromium is absent: apt-get install chromium")
     with sync_playwright() as play:
-        running = play.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        yield running
-        running.close()
+        yield lambda *more: play.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *more])
+
+
+@pytest.fixture(scope="session")
+def browser(launch):
+    """Debian's Chromium."""
+    running = launch()
+    yield running
+    running.close()
 
 
 class Sheet:
     """A page of the studio, and every address that it asked for."""
 
-    def __init__(self, browser, address, *, width=1280, scheme="light"):
+    def __init__(self, browser, address, *, width=1280, scheme="light", **options):
         self.context = browser.new_context(
-            viewport={"width": width, "height": 900 if width > 600 else 844}, color_scheme=scheme
+            viewport={"width": width, "height": 900 if width > 600 else 844},
+            color_scheme=scheme,
+            **options,
         )
         self.page = self.context.new_page()
         self.page.set_default_timeout(60_000)
@@ -102,8 +135,8 @@ def sheet(browser, studio):
     """Open the page; at the end nothing failed and nothing left the machine."""
     opened = []
 
-    def make(**options):
-        opened.append(Sheet(browser, studio, **options))
+    def make(*, address=studio, by=browser, **options):
+        opened.append(Sheet(by, address, **options))
         return opened[-1]
 
     yield make

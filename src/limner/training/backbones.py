@@ -163,9 +163,8 @@ def build_available(name: str, *, fallbacks: Sequence[str] = FALLBACKS, **option
             continue
         net.provenance |= {"asked": name, "reason": reasons[0] if reasons else ""}
         return net
-    raise WeightsError(
-        f"The weights of {name} cannot be had, nor those of {', '.join(fallbacks)}: {reasons[0]}"
-    )
+    others = f", nor those of {', '.join(fallbacks)}" if fallbacks else ""
+    raise WeightsError(f"The weights of {name} cannot be had{others}: {reasons[0]}")
 
 
 def describe(name: str) -> Description:
