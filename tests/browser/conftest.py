@@ -50,7 +50,7 @@ def serve_page(folder, **settings):
         time.sleep(0.1)
     yield address
     process.terminate()
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=20) == 0  # even with a page open
     process.stdout.close()
     log.close()
     assert "Traceback" not in (folder / "log").read_text()

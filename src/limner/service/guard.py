@@ -39,6 +39,7 @@ BODY_S = 60.0
 """How long a request may take to arrive."""
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
+_STOP_POLL_S = 0.5
 _DRAIN_BYTES, _DRAIN_S = 1 << 20, 1.0
 _REFUSALS_PER_MINUTE = 30
 _PAGE_POLICY = (
@@ -230,7 +231,9 @@ class _Visit:
 
     async def receive(self) -> Message:
         """Pass the body on, and stop where it grows too large."""
-        if self._ended or not self.is_api:
+        if not self.is_api:
+            return await self._receive_for_page()
+        if self._ended:
             return await self._receive()
         try:  # a slow sender must not hold a place for ever
             async with asyncio.timeout(BODY_S - (time.perf_counter() - self.began)):
@@ -245,6 +248,18 @@ class _Visit:
             except ServiceError as error:  # FastAPI lets only these through
                 raise HTTPException(413, str(error)) from error
         return message
+
+    async def _receive_for_page(self) -> Message:
+        """Pass on what comes; when the service stops, tell an open page's streams to end."""
+        coming = asyncio.ensure_future(self._receive())
+        try:
+            while not coming.done():
+                await asyncio.wait({coming}, timeout=_STOP_POLL_S)
+                if self._engine.stopping.is_set() and not coming.done():
+                    return {"type": "http.disconnect"}
+            return coming.result()
+        finally:
+            coming.cancel()
 
     async def send(self, message: Message) -> None:
         """Pass the answer on, with the security headers."""
