@@ -112,3 +112,20 @@ def test_units_that_a_picture_excites(served, photos):
         served.units(photos["coffee"], network="dlib", layer="conv99")
     with pytest.raises(errors.InputError, match="name a layer"):
         served.units(photos["coffee"], network="dlib")
+
+
+def test_a_network_whose_weights_cannot_be_had_is_not_found(monkeypatch):
+    from limner import units
+    from limner.errors import ServiceError, WeightsError
+    from limner.service.lane import SlowLane
+    from limner.service.routes import models
+
+    def nothing(name, **options):
+        raise WeightsError("no source of it answers.")
+
+    monkeypatch.setattr(units, "load_network", nothing)
+    lane = SlowLane()
+    with pytest.raises(ServiceError, match="limner weights pull vgg19") as caught:
+        models._network(lane, "vgg19")
+    lane.close()
+    assert caught.value.status == 404

@@ -98,6 +98,7 @@ def fuzz(server, count):
     checks += ",response_schema_conformance,response_headers_conformance,negative_data_rejection"
     words = [f"{server.address}/openapi.json", "--checks", checks, "-n", str(count)]
     words += ["--phases", "examples,fuzzing", "--seed", "1", "--no-color", "--no-shrink"]
+    words += ["--request-timeout", "60"]  # the first look into a network takes a while
     words += ["--generation-database", "none", "--continue-on-failure"]
     done = subprocess.run(
         [str(Path(sys.executable).parent / "st"), "run", *words],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from fastapi import APIRouter, File, Form, UploadFile
 
-from limner.errors import ImageError, InputError
+from limner.errors import ImageError, InputError, ServiceError, WeightsError
 from limner.service.asking import (
     BoxForm,
     Facts,
@@ -179,11 +179,19 @@ def _layers(lane: SlowLane, name: str) -> Layers:
 def _network(lane: SlowLane, name: str, top: TopPatches | None = None) -> Network:
     from limner.units import load_network
 
-    if top is None:
-        return lane.keep(f"network {name}", lambda: load_network(name))
-    weights = "random" if top.digest.startswith("random") else None
-    words = f"network {name} {weights} {top.size_px}"
-    return lane.keep(words, lambda: load_network(name, weights=weights, size=top.size_px))
+    try:
+        if top is None:
+            return lane.keep(f"network {name}", lambda: load_network(name))
+        weights = "random" if top.digest.startswith("random") else None
+        words = f"network {name} {weights} {top.size_px}"
+        return lane.keep(words, lambda: load_network(name, weights=weights, size=top.size_px))
+    except WeightsError as error:  # not the service's fault, and another try would not help
+        raise ServiceError(
+            f"the weights of {name} are not on this server; ask for another network, or run "
+            f"limner weights pull {name} there.",
+            status=404,
+            kind="NoWeights",
+        ) from error
 
 
 @router.post(
