@@ -149,68 +149,32 @@ def quantiles(seconds: list[float]) -> dict[str, float]:
     return {"p50_ms": round(p50, 2), "p95_ms": round(p95, 2), "p99_ms": round(p99, 2)}
 
 
-async def drive(
-    address: str,
-    requests: Callable[[int], tuple[str, dict[str, Any]]],
-    *,
-    clients: int,
-    count: int | None = None,
-    seconds: float | None = None,
-    timeout_s: float = 60.0,
-) -> tuple[list[float], Counter[str], float]:
-    """Let clients ask one after the other; return latencies, statuses and seconds."""
-    latencies: list[float] = []
-    statuses: Counter[str] = Counter()
-    asked = 0
-    began = time.perf_counter()
-    limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
-    async with httpx.AsyncClient(
-        base_url=address, limits=limits, timeout=timeout_s, trust_env=False
-    ) as http:
-
-        async def client() -> None:
-            nonlocal asked
-            while True:
-                number, asked = asked, asked + 1
-                late = seconds is not None and time.perf_counter() - began > seconds
-                if late or (count is not None and number >= count):
-                    return
-                path, given = requests(number)
-                start = time.perf_counter()
-                try:
-                    answer = await http.request(given.pop("method", "POST"), path, **given)
-                    statuses[str(answer.status_code)] += 1
-                    if answer.status_code < 300:
-                        latencies.append(time.perf_counter() - start)
-                    elif answer.status_code == 429:
-                        await asyncio.sleep(0.005)
-                except httpx.TransportError as error:
-                    statuses[type(error).__name__] += 1
-
-        await asyncio.gather(*(client() for _ in range(clients)))
-    return latencies, statuses, time.perf_counter() - began
-
-
 async def exchange(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, payload: bytes
 ) -> str:
     """Send one request and read its answer; return the status."""
-    writer.write(payload)
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = re.search(rb"(?i)content-length: (\d+)", head)
-    assert length is not None, head
-    await reader.readexactly(int(length[1]))
+    async with asyncio.timeout(60):
+        writer.write(payload)
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"(?i)content-length: (\d+)", head)
+        assert length is not None, head
+        await reader.readexactly(int(length[1]))
     return head[9:12].decode()
 
 
-async def drive_raw(
-    address: str, payloads: list[bytes], *, clients: int, count: int = 0, seconds: float = 0.0
+async def drive(
+    address: str,
+    payload: Callable[[int], bytes],
+    *,
+    clients: int,
+    count: int = 0,
+    seconds: float = 0.0,
 ) -> tuple[list[float], Counter[str], float]:
-    """Let clients send requests that were encoded beforehand; as `drive`, at a tenth of its cost.
+    """Let clients ask one after the other; return latencies, statuses and seconds.
 
-    Generator and server share two cores: what the generator takes, the server lacks.
+    Requests go over the wire as bytes: generator and server share two cores, and what the
+    generator takes, the server lacks.
     """
-    host, _, port = address.removeprefix("http://").partition(":")
     latencies: list[float] = []
     statuses: Counter[str] = Counter()
     asked = 0
@@ -218,49 +182,55 @@ async def drive_raw(
 
     async def client() -> None:
         nonlocal asked
-        reader, writer = await asyncio.open_connection(host, int(port))
+        line = await connect(address)
         while True:
             number, asked = asked, asked + 1
             if (count and number >= count) or (seconds and time.perf_counter() - began > seconds):
                 break
+            data = payload(number)
             start = time.perf_counter()
-            status = await exchange(reader, writer, payloads[number % len(payloads)])
+            try:
+                status = await exchange(*line, data)
+            except (OSError, EOFError) as error:
+                status, line = type(error).__name__, await connect(address)
             statuses[status] += 1
-            if status == "200":
+            if status.startswith("2"):
                 latencies.append(time.perf_counter() - start)
-        writer.close()
-        await writer.wait_closed()
+        line[1].close()
 
     await asyncio.gather(*(client() for _ in range(clients)))
     return latencies, statuses, time.perf_counter() - began
 
 
-def encoded(address: str, requests: Callable[[int], tuple[str, dict[str, Any]]]) -> list[bytes]:
-    """Return the first 24 requests as they go over the wire."""
-    found = []
-    for number in range(24):
-        path, given = requests(number)
-        request = httpx.Request(given.pop("method", "POST"), address + path, **given)
-        body = request.read()
-        lines = [f"{request.method} {path} HTTP/1.1"]
-        lines += [f"{name}: {value}" for name, value in request.headers.items()]
-        found.append("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
-    return found
+async def connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Open a line to the server."""
+    host, _, port = address.removeprefix("http://").partition(":")
+    return await asyncio.open_connection(host, int(port))
 
 
-def identify(photos: list[bytes]) -> Callable[[int], tuple[str, dict[str, Any]]]:
-    """Return requests that identify the photos in turn."""
-    return lambda n: ("/v1/identify", {"files": {"photo": photos[n % len(photos)]}})
+def encoded(address: str, path: str, given: dict[str, Any]) -> bytes:
+    """Return a request as it goes over the wire."""
+    request = httpx.Request(given.pop("method", "POST"), address + path, **given)
+    body = request.read()
+    lines = [f"{request.method} {request.url.raw_path.decode()} HTTP/1.1"]
+    lines += [f"{name}: {value}" for name, value in request.headers.items()]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def identify(address: str, photos: list[bytes]) -> Callable[[int], bytes]:
+    """Return requests that identify the photos in turn, encoded beforehand."""
+    ready = [encoded(address, "/v1/identify", {"files": {"photo": photo}}) for photo in photos]
+    return lambda n: ready[n % len(ready)]
 
 
 def latency(short: float) -> dict[str, Any]:
     """One client, one face, 10,000 people."""
     photos = portraits()
     with serving(people=PEOPLE) as server:
-        raw = encoded(server.address, identify(photos))
-        asyncio.run(drive_raw(server.address, raw, clients=1, count=40))
+        asking = identify(server.address, photos)
+        asyncio.run(drive(server.address, asking, clients=1, count=40))
         times, statuses, _ = asyncio.run(
-            drive_raw(server.address, raw, clients=1, count=int(600 / short))
+            drive(server.address, asking, clients=1, count=int(600 / short))
         )
     return {"requests": len(times), "people": PEOPLE, "statuses": statuses, **quantiles(times)}
 
@@ -270,12 +240,12 @@ def throughput(short: float) -> dict[str, Any]:
     photos, rounds = portraits(), max(1, round(3 / short))
     rows: dict[int, list[dict[str, Any]]] = {1: [], 16: []}
     with serving(people=PEOPLE) as server:
-        raw = encoded(server.address, identify(photos))
-        asyncio.run(drive_raw(server.address, raw, clients=16, count=100))
+        asking = identify(server.address, photos)
+        asyncio.run(drive(server.address, asking, clients=16, count=100))
         for _ in range(rounds):
             for clients, kept in rows.items():
                 times, statuses, seconds = asyncio.run(
-                    drive_raw(server.address, raw, clients=clients, seconds=20 / short)
+                    drive(server.address, asking, clients=clients, seconds=20 / short)
                 )
                 rate = len(times) / seconds
                 kept.append({"per_second": rate, "statuses": statuses, **quantiles(times)})
@@ -297,14 +267,14 @@ def cost(short: float) -> dict[str, Any]:
     photos = portraits()
     found: dict[str, Any] = {}
     with serving(people=PEOPLE) as server:
-        raw = encoded(server.address, identify(photos))
-        asyncio.run(drive_raw(server.address, raw, clients=16, count=64))
+        asking = identify(server.address, photos)
+        asyncio.run(drive(server.address, asking, clients=16, count=64))
         for clients, count in ((1, 240), (16, 480)):
             faces = metric(server, "limner_batch_faces_sum")
             passes = metric(server, "limner_batch_faces_count")
             before = server.cpu_s()
             _, statuses, seconds = asyncio.run(
-                drive_raw(server.address, raw, clients=clients, count=int(count / short))
+                drive(server.address, asking, clients=clients, count=int(count / short))
             )
             spent = server.cpu_s() - before
             faces = metric(server, "limner_batch_faces_sum") - faces
@@ -327,9 +297,9 @@ def overload(short: float) -> dict[str, Any]:
     """Four times what it can do, for two minutes, by a steady stream that does not wait."""
     photos = portraits()
     with serving(people=1_000, queue=16) as server:
-        raw = encoded(server.address, identify(photos))
-        asyncio.run(drive_raw(server.address, raw, clients=16, count=150))
-        times, _, seconds = asyncio.run(drive_raw(server.address, raw, clients=8, seconds=8))
+        asking = identify(server.address, photos)
+        asyncio.run(drive(server.address, asking, clients=16, count=150))
+        times, _, seconds = asyncio.run(drive(server.address, asking, clients=8, seconds=8))
         capacity = len(times) / seconds
         # warm at the load that is measured, so that growth is growth
         asyncio.run(stream(server.address, photos, rate=4 * capacity, seconds=15 / short))
@@ -368,16 +338,14 @@ async def stream(
     """Send requests at a rate whatever the answers; at most 400 are open at once."""
     statuses: Counter[str] = Counter()
     ok: list[float] = []
-    payloads = encoded(address, identify(photos))
-    host, _, port = address.removeprefix("http://").partition(":")
+    payload = identify(address, photos)
     free: deque[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = deque()
 
     async def one(number: int) -> None:
         start = time.perf_counter()
         try:
-            line = free.popleft() if free else await asyncio.open_connection(host, int(port))
-            async with asyncio.timeout(60):
-                status = await exchange(*line, payloads[number % len(payloads)])
+            line = free.popleft() if free else await connect(address)
+            status = await exchange(*line, payload(number))
         except (OSError, EOFError) as error:
             statuses[type(error).__name__] += 1
             return
@@ -431,14 +399,18 @@ def soak(short: float) -> dict[str, Any]:
         return "/v1/lookalike", {"files": {"photo": data}, "data": {"pick": "largest"}}
 
     with serving() as server:
-        asyncio.run(drive(server.address, request, clients=4, count=min(1_000, total // 4)))
+
+        def payload(number: int) -> bytes:
+            return encoded(server.address, *request(number))
+
+        asyncio.run(drive(server.address, payload, clients=4, count=min(1_000, total // 4)))
         expected.clear()
         before = server.rss_mib()
         seconds, statuses = 0.0, Counter[str]()
         marks = [before]
         for _ in range(10):
             _, found, took = asyncio.run(
-                drive(server.address, request, clients=4, count=total // 10)
+                drive(server.address, payload, clients=4, count=total // 10)
             )
             statuses += found
             seconds += took

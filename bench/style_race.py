@@ -98,9 +98,7 @@ def plain_loop(encoder: Encoder, content: torch.Tensor, style: torch.Tensor) -> 
     return {"seconds": times[-1], "last": values[-1], "best": min(values), "calls": len(values)}
 
 
-def race(
-    encoder_name: str, pair: str, side: int, changes: dict[str, Any] | None = None
-) -> dict[str, Any]:
+def race(encoder_name: str, pair: str, side: int) -> dict[str, Any]:
     """Time limner to the objective that the plain loop reaches in its 180 calls.
 
     limner begins with the content in the style's colours and leaves out layers that are less
@@ -124,9 +122,10 @@ def race(
         size=side,
         optimiser="lbfgs",
         start="picture",
+        levels=((1.0, 180),),
         history=50,
+        skim=0.01,
         report_every=0,
-        **{"levels": ((1.0, 180),), "skim": 0.01, **(changes or {})},
     )
     objective = notes_objective(encoder, resize(content, size), resize(style, style_size))
     asked: list[float] = []

@@ -169,16 +169,7 @@ def frmodel() -> dict[str, Any]:
     way = Optimisation("adamw", recipe.lr, recipe.weight_decay, "one_cycle")
     module = FaceModule(net, loss, optimisation=way, steps=recipe.epochs * len(train))
     out = OUT / "frmodel-fold-1"
-    if not (out / "best.safetensors").is_file():
-        fit_module(
-            module,
-            train,
-            val,
-            out=out,
-            epochs=recipe.epochs,
-            monitor="val_eer",
-            on_epoch=lambda row: print(row, flush=True),
-        )
+    _fit_once(module, train, val, out, recipe.epochs)
     test = torch.from_numpy(chips64(photos))
 
     def score(module: FaceModule, out: Path) -> dict[str, Any]:
@@ -216,6 +207,12 @@ def _triplets(net: Any, fetch: Any, labels: torch.Tensor, val: Any) -> tuple[Fac
     loss = build_loss("triplet", margin=0.2)
     miner = build_miner("semihard", margin=0.2)
     module = FaceModule(net, loss, miner=miner, optimisation=way, steps=epochs * len(train))
+    _fit_once(module, train, val, out, epochs)
+    return module, out
+
+
+def _fit_once(module: FaceModule, train: Any, val: Any, out: Path, epochs: int) -> None:
+    """Train, unless an earlier run left its best weights there."""
     if not (out / "best.safetensors").is_file():
         fit_module(
             module,
@@ -226,7 +223,6 @@ def _triplets(net: Any, fetch: Any, labels: torch.Tensor, val: Any) -> tuple[Fac
             monitor="val_eer",
             on_epoch=lambda row: print(row, flush=True),
         )
-    return module, out
 
 
 def _augment(recipe: Any) -> Any:
