@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
+from limner.style import preset, stylize
 from limner.style.encoder import random_encoder
 from limner.style.objective import Goal, Objective, style_targets
 from limner.style.skim import EVERY, SkimmedObjective
@@ -74,6 +76,22 @@ def test_nothing_above_the_content_layer_is_left_out(made):
     skimmed.evaluate(image)
     skimmed.evaluate(image)
     assert asked[-1] == ("relu1_1", "relu2_1", "relu2_2")
+
+
+def test_it_says_where_it_does_nothing():
+    encoder = random_encoder("vgg16")
+    picture = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
+
+    def remarks(**changes):
+        options = preset("default", size=48, levels=((1.0, 1),), encoder="vgg16", **changes)
+        return " ".join(
+            stylize(picture, picture, options=options, encoder=encoder).provenance["remarks"]
+        )
+
+    assert "skim leaves none of them out" in remarks(skim=0.01)
+    assert "skim" not in remarks()
+    whole = (("relu1_1", 1.0),)
+    assert "skim" not in remarks(skim=0.01, style_layers=whole, content_layers=whole)
 
 
 def test_its_state_goes_on_where_it_was(made):

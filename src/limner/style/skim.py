@@ -55,12 +55,14 @@ class SkimmedObjective:
                 self._choose(terms)
             return terms, slope
         terms, slope = self._short().evaluate(image)
-        layers = {f"style {tap}": self._costs[tap] for tap, _ in self._deepest_first}
         missing = self._deepest_first[: self._left_out]
-        style = terms.style + sum(weight * self._costs[tap] for tap, weight in missing)
-        total = terms.total + self.goal.beta * (style - terms.style)
-        found = {**{k: v for k, v in layers.items() if k not in terms.layers}, **terms.layers}
-        return Terms(total, terms.content, style, terms.variation, found), slope
+        added = sum(weight * self._costs[tap] for tap, weight in missing)
+        return replace(
+            terms,
+            total=terms.total + self.goal.beta * added,
+            style=terms.style + added,
+            layers=terms.layers | {f"style {tap}": self._costs[tap] for tap, _ in missing},
+        ), slope
 
     def state(self) -> dict[str, Any]:
         """Return what the next evaluations depend on, as plain JSON values."""

@@ -275,6 +275,8 @@ class _Run:
             style_kind=chosen.style_kind,
             bf16=bf16,
         )
+        if chosen.skim and any(split_octave(tap)[1] != 1 for tap in self.goal.taps):
+            self.remarks.append("layers are read at several sizes: skim leaves none of them out.")
         order = [layer.name for layer in layers_of(encoder.architecture)]
         layers = [split_octave(tap)[0] for tap in self.goal.taps]
         self.encoder = encoder.cut(max(layers, key=order.index))
