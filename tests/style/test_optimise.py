@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import scipy.optimize
 import torch
+from scipy.ndimage import gaussian_filter
 
+from limner.style.brush import COLOUR_WIDTH, Brush
 from limner.style.encoder import random_encoder
 from limner.style.objective import Goal, Objective, style_targets
 from limner.style.optimise import Adam, Lbfgs, NotesLbfgs
@@ -177,8 +179,21 @@ def test_a_brush_leaves_less_grain_after_a_few_steps():
 
 
 def test_the_brush_is_symmetric_and_positive():
-    optimiser = Lbfgs(torch.zeros((1, 3, 5, 6), dtype=torch.float64), brush=0.8)
+    brush = Brush(0.8, torch.zeros((1, 3, 5, 6), dtype=torch.float64))
     eye = torch.eye(90, dtype=torch.float64)
-    matrix = torch.stack([optimiser._blurred(row) for row in eye])
+    matrix = torch.stack([brush(row) for row in eye])
     torch.testing.assert_close(matrix, matrix.T)
     assert float(torch.linalg.eigvalsh(matrix).min()) > 0
+
+
+def test_the_brush_blurs_light_less_than_colour():
+    """Against SciPy's Gaussian, plane by plane: light alone, and one difference of colour alone."""
+    random = np.random.default_rng(2)
+    plane = random.standard_normal((40, 48))
+    brush = Brush(0.8, torch.zeros((1, 3, 40, 48), dtype=torch.float64))
+    for colour, width in (((1.0, 1.0, 1.0), 0.8), ((1.0, -1.0, 0.0), 0.8 * COLOUR_WIDTH)):
+        picture = np.stack([plane * c for c in colour])
+        found = brush(torch.from_numpy(picture).reshape(-1)).view(3, 40, 48).numpy()
+        reach = max(1, int(np.ceil(3 * width)))
+        wanted = gaussian_filter(plane, width, mode="constant", radius=reach)
+        np.testing.assert_allclose(found, np.stack([wanted * c for c in colour]), atol=1e-12)

@@ -19,6 +19,7 @@ FEW = {
     "content_layers": (("relu2_2", 1.0),),
     "style_layers": (("relu1_1", 1.0), ("relu2_1", 1.0), ("relu3_1", 1.0)),
     "encoder": "vgg16",
+    "start": "content",
 }
 
 

@@ -20,7 +20,7 @@ def pictures():
 
 
 def paint(pictures, colour):
-    options = preset("default", size=64, levels=((1.0, 3),), colour=colour, precision="fp32")
+    options = preset("default", size=64, levels=((1.0, 3),), colour=colour, start="content")
     encoder = random_encoder("vgg16")
     return stylize(*pictures, options=options, encoder=encoder, device="cpu")
 

@@ -18,6 +18,7 @@ from limner.cli.style_fast import FastLook
 from limner.cli.style_options import LookOptions, RunOptions
 from limner.cli.style_preview import previewed
 from limner.errors import InputError
+from limner.types import FloatArray
 
 if TYPE_CHECKING:
     from limner.style import Step, StyleOptions, StyleResult
@@ -112,7 +113,7 @@ def _options(look: LookOptions, run: RunOptions) -> tuple[StyleOptions, str | No
         name: getattr(group, name)
         for group, names in (
             (look, "size strength style_scale alpha beta smoothness seed"),
-            (look, "colour underpainting brush"),
+            (look, "colour underpainting brush guidance"),
             (run, "encoder pooling border optimiser history line_search precision tile"),
             (run, "report_every skim"),
         )
@@ -125,7 +126,7 @@ def _options(look: LookOptions, run: RunOptions) -> tuple[StyleOptions, str | No
         changes["content_layers"] = parse_weighted(look.content_layers)
     start = None
     if look.start is not None:
-        known = look.start in ("content", "noise", "fast")
+        known = look.start in ("strokes", "content", "noise", "fast")
         changes["start"] = look.start if known else "picture"
         start = None if known else look.start
     options = preset(look.preset, **{k: v for k, v in changes.items() if v is not None})
@@ -214,7 +215,7 @@ def _paint(
     checkpoint = Path(f"{out}.checkpoint")
     quick = run.preview and not run.resume and wanted is None
     shown = job.preview(out, options) if quick else contextlib.nullcontext()
-    with shown, output.fetch_progress() as progress, _progress(options) as on_step:
+    with shown, output.fetch_progress() as progress, _progress(options) as (on_start, on_step):
         result = stylize(
             job.pictures[0],
             job.pictures[1:],
@@ -225,6 +226,7 @@ def _paint(
             mask_colours=job.mask_colours,
             device=run.device,
             progress=progress,
+            on_start=on_start,
             on_step=on_step,
             checkpoint=checkpoint,
             resume=run.resume,
@@ -275,13 +277,30 @@ def _report(
 
 
 @contextlib.contextmanager
-def _progress(options: StyleOptions) -> Iterator[Callable[[Step], None]]:
-    """Yield what is called after each closure call: moves the bar, says the costs."""
+def _progress(
+    options: StyleOptions,
+) -> Iterator[tuple[Callable[[FloatArray], None], Callable[[Step], None]]]:
+    """Yield what is called for each size of the strokes and after each closure call.
+
+    They move the bar; the second says the costs.
+    """
+    from limner.style.strokes import SIZES
+
     began = time.perf_counter()
-    with output.progress_bar("painting", options.calls) as advance:
+    coats = SIZES if options.start == "strokes" else 0
+    with output.progress_bar("painting", coats + options.calls) as advance:
+
+        def on_start(picture: FloatArray) -> None:
+            nonlocal coats
+            if coats:
+                coats -= 1
+                advance()
 
         def on_step(step: Step) -> None:
-            advance()
+            nonlocal coats
+            for _ in range(coats + 1):  # a small picture was laid in at fewer sizes
+                advance()
+            coats = 0
             if options.report_every and step.call % options.report_every == 0:
                 terms = step.terms
                 output.note(
@@ -290,4 +309,4 @@ def _progress(options: StyleOptions) -> Iterator[Callable[[Step], None]]:
                     f"{time.perf_counter() - began:.0f} s"
                 )
 
-        yield on_step
+        yield on_start, on_step

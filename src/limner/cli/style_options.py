@@ -24,7 +24,7 @@ class LookOptions:
     """What the picture should look like; what is not given is the preset's."""
 
     preset: Annotated[
-        str, _look("--preset", help="default, notes, fine, fast, abstract or portrait.")
+        str, _look("--preset", help="default, notes, fine, fast, abstract, portrait or classic.")
     ] = "default"
     size: Annotated[
         int | None, _look("--size", metavar="PX", help="Longer side (notes: shorter) in pixels.")
@@ -74,7 +74,15 @@ class LookOptions:
     ] = None
     start: Annotated[
         str | None,
-        _look("--start", metavar="WORD|PICTURE", help="Begin with content, noise, fast or a file."),
+        _look(
+            "--start",
+            metavar="WORD|PICTURE",
+            help="Begin with strokes, content, noise, fast or a file.",
+        ),
+    ] = None
+    guidance: Annotated[
+        float | None,
+        _look("--guidance", help="Of --start strokes: how closely they follow, 0 to 1."),
     ] = None
     seed: Annotated[int | None, _look("--seed", help="Of the noise.")] = None
     mask: Annotated[

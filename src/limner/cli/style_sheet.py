@@ -29,8 +29,9 @@ def style_sheet(
         typer.Option("--out", "-o", metavar="OUT", help="PNG, JPEG, WebP or TIFF file to write."),
     ],
     preset: Annotated[
-        str, typer.Option("--preset", help="default, notes, fine, abstract or portrait.")
-    ] = "default",
+        str | None,
+        typer.Option("--preset", help="As for style; classic for depth and layers if not given."),
+    ] = None,
     size: Annotated[
         int | None,
         typer.Option("--size", metavar="PX", help="Of each picture (320); of sizes the largest."),
@@ -39,7 +40,7 @@ def style_sheet(
         int | None, typer.Option("--steps", help="Closure calls for each picture.")
     ] = None,
     start: Annotated[
-        Literal["content", "noise", "fast"] | None,
+        Literal["strokes", "content", "noise", "fast"] | None,
         typer.Option("--start", help="What each picture begins with."),
     ] = None,
     encoder: Annotated[
@@ -59,6 +60,7 @@ def style_sheet(
     saving.check_target(out)
     changes: dict[str, Any] = {"start": start, "encoder": encoder}
     changes["size"] = size or (_LARGEST if kind == "sizes" else _SIZE)
+    preset = preset or sheets.PRESETS[kind]
     options = preset_of(preset, **{k: v for k, v in changes.items() if v is not None})
     if steps is not None:
         options = options.with_calls(steps)

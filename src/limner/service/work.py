@@ -88,6 +88,13 @@ def _optimised(
         options = options.with_calls(wanted["steps"])
     shown = 0.0
 
+    def on_start(picture: FloatArray) -> None:
+        if running.must_end:
+            raise KeyboardInterrupt
+        height, width = picture.shape[:2]
+        words = f"laying in the strokes, {width} x {height}"
+        running.report(1 / (options.calls + 2), words, _jpeg(_bytes_of(picture)))
+
     def on_step(step: Step) -> None:
         nonlocal shown
         if running.must_end:
@@ -98,11 +105,12 @@ def _optimised(
             preview = _jpeg(images.read(_bytes_of(step.picture())))
         height, width = step.size_hw
         words = f"step {step.call} of {step.calls}, {width} x {height}"
-        running.report(step.call / (step.calls + 1), words, preview)
+        running.report((step.call + 1) / (step.calls + 2), words, preview)
 
     checkpoint = running.folder / CHECKPOINT
     given: dict[str, Any] = {
         "options": options,
+        "on_start": on_start,
         "on_step": on_step,
         "checkpoint": checkpoint,
     }

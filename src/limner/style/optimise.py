@@ -13,9 +13,9 @@ from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from limner.errors import InputError
+from limner.style.brush import Brush
 
 OptimiserName = Literal["lbfgs", "notes_lbfgs", "adam"]
 LineSearch = Literal["backtracking", "none"]
@@ -95,14 +95,6 @@ class _History:
             self.scale = tensors["scale"]
             self.steps = [tensors[f"step.{i}"] for i in range(len(self.rho))]
             self.changes = [tensors[f"change.{i}"] for i in range(len(self.rho))]
-
-
-def gaussian(deviation: float, like: Tensor) -> Tensor:
-    """Return the weights of a Gaussian over pixels, which sum to 1, in the dtype of `like`."""
-    reach = max(1, math.ceil(3 * deviation))
-    places = torch.arange(-reach, reach + 1, dtype=like.dtype, device=like.device)
-    weights = torch.exp(-0.5 * (places / deviation).square())
-    return weights / weights.sum()
 
 
 class NotesLbfgs:
@@ -207,8 +199,8 @@ class Lbfgs:
         history: Pairs that are kept.
         line_search: `backtracking`, or `none`: every step is taken.
         reach: Root mean square of the first step, in the picture's units.
-        brush: Deviation in pixels of the Gaussian that is supposed for the inverse Hessian:
-            what is finer comes late, so a few steps leave no grain. 0: the identity.
+        brush: Width in pixels of the `Brush` that is supposed for the inverse Hessian: what is
+            finer comes late, so a few steps leave no grain. 0: the identity.
     """
 
     _HALVINGS = 5
@@ -226,8 +218,8 @@ class Lbfgs:
         self.remark = ""
         self.line_search = line_search
         self.reach = reach
-        self._brush = gaussian(brush, self.point) if brush else None
-        self._history = _History(history, self._blurred if brush else None)
+        self._brush = Brush(brush, self.point) if brush else None
+        self._history = _History(history, self._brush)
         self._base: Tensor | None = None  # the picture the current step starts from
         self._gradient: Tensor | None = None  # its gradient
         self._direction: Tensor | None = None
@@ -271,22 +263,12 @@ class Lbfgs:
         self._move()
 
     def _downhill(self, free: Tensor) -> Tensor:
-        free = self._blurred(free)
+        free = free if self._brush is None else self._brush(free)
         size = float(free.square().mean().sqrt())
         if size == 0:
             self.remark = "the gradient vanished"
             return free.neg()
         return free * (-self.reach / size)
-
-    def _blurred(self, flat: Tensor) -> Tensor:
-        """Return a picture's values blurred by the brush; the map is symmetric and positive."""
-        if self._brush is None:
-            return flat
-        picture, size = flat.view_as(self.point), self._brush.numel()
-        column = self._brush.view(1, 1, -1, 1).expand(3, 1, -1, 1)
-        row = self._brush.view(1, 1, 1, -1).expand(3, 1, 1, -1)
-        picture = functional.conv2d(picture, column, padding=(size // 2, 0), groups=3)
-        return functional.conv2d(picture, row, padding=(0, size // 2), groups=3).reshape(-1)
 
     def _go_back(self) -> None:
         assert self._gradient is not None

@@ -11,7 +11,7 @@ from limner.style.colour import Colour
 from limner.style.taps import WeightedTaps, check_weighted
 
 Side = Literal["longer", "shorter"]
-Start = Literal["content", "noise", "fast", "picture"]
+Start = Literal["strokes", "content", "noise", "fast", "picture"]
 Precision = Literal["auto", "fp32", "bf16"]
 Underpainting = Literal["content", "style"]
 StyleKind = Literal["chw", "paper", "half", "target", "covariance", "wasserstein"]
@@ -37,6 +37,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "smoothness": (0, math.inf),
     "strength": (0, 1),
     "style_scale": (0.05, 20),
+    "guidance": (0, 1),
     "noise": (0, 1),
     "seed": (0, 2**63 - 1),
     "history": (1, 1000),
@@ -73,8 +74,9 @@ class StyleOptions:
         underpainting: The first coat: whose colours the content has when painting begins, as
             start and for the content cost. `style`: it gets the mean and covariance of the
             style's colours, so that the two costs do not pull at the colours of a flat sky.
-        start: `content`, `noise`, `fast` (the feed-forward network's picture) or `picture` (one
-            that is given).
+        start: `strokes` (laid in with the style's own strokes: `limner.style.strokes`), `content`,
+            `noise`, `fast` (the feed-forward network's picture) or `picture` (one that is given).
+        guidance: Of the start `strokes`: how closely they follow the content, 0 to 1.
         noise: Share of noise in the start `noise`.
         seed: Of the noise.
         optimiser: `lbfgs`, `notes_lbfgs` (torch's, as in the notes) or `adam`.
@@ -97,29 +99,28 @@ class StyleOptions:
     encoder: str = "auto"
     size: int = 512
     side: Side = "longer"
-    levels: tuple[tuple[float, int], ...] = ((0.25, 40), (0.5, 35), (1.0, 15))
+    levels: tuple[tuple[float, int], ...] = ((1.0, 10),)
     content_layers: WeightedTaps = (("relu3_1", 1.0),)
     style_layers: WeightedTaps = (
         ("relu1_1", 0.2),
         ("relu2_1", 0.2),
-        ("relu3_1", 0.2),
+        ("relu1_1/2", 0.2),
         ("relu2_1/2", 0.2),
-        ("relu3_1/2", 0.2),
-        ("relu4_1/2", 0.1),
+        ("relu3_1/2", 0.1),
         ("relu2_1/4", 0.2),
-        ("relu3_1/4", 0.2),
-        ("relu4_1/4", 0.1),
+        ("relu3_1/4", 0.1),
     )
-    alpha: float = 0.5
+    alpha: float = 0.2
     beta: float = 1.0
-    smoothness: float = 20.0
+    smoothness: float = 40.0
     content_kind: Literal["mean", "half_sum", "target"] = "target"
     style_kind: StyleKind = "covariance"
     strength: float = 0.5
-    style_scale: float = 1.6
+    style_scale: float = 1.0
     colour: Colour = "style"
     underpainting: Underpainting = "style"
-    start: Start = "content"
+    start: Start = "strokes"
+    guidance: float = 0.7
     noise: float = 0.6
     seed: int = 0
     optimiser: Literal["lbfgs", "notes_lbfgs", "adam"] = "lbfgs"
@@ -163,6 +164,11 @@ class StyleOptions:
         are equal factors, from beta / 30 to 30 beta.
         """
         return float(self.beta * 30 ** (2 * self.strength - 1))
+
+    @property
+    def stroke_guidance(self) -> float:
+        """Guidance as it is used: less where the style is to be stronger than at strength 0.5."""
+        return min(1.0, max(0.0, self.guidance + 0.8 * (0.5 - self.strength)))
 
     @property
     def calls(self) -> int:
@@ -255,25 +261,42 @@ PRESETS: dict[str, StyleOptions] = {
         precision="fp32",
         report_every=20,
     ),
-    "fine": StyleOptions(
-        preset="fine", size=1024, levels=((0.125, 50), (0.25, 40), (0.5, 30), (1.0, 20))
+    # Statistics alone, from the content, coarse to fine: Gatys with the costs apart.
+    "classic": StyleOptions(
+        preset="classic",
+        levels=((0.25, 40), (0.5, 35), (1.0, 15)),
+        style_layers=(
+            ("relu1_1", 0.2),
+            ("relu2_1", 0.2),
+            ("relu3_1", 0.2),
+            ("relu2_1/2", 0.2),
+            ("relu3_1/2", 0.2),
+            ("relu4_1/2", 0.1),
+            ("relu2_1/4", 0.2),
+            ("relu3_1/4", 0.2),
+            ("relu4_1/4", 0.1),
+        ),
+        alpha=0.5,
+        smoothness=20.0,
+        style_scale=1.6,
+        start="content",
     ),
+    "fine": StyleOptions(preset="fine", size=1024, levels=((1.0, 12),)),
     # Nothing but the layout is kept of the content, and the brush is broad.
     "abstract": StyleOptions(
         preset="abstract",
         content_layers=(("relu4_1/2", 1.0),),
-        alpha=0.15,
-        beta=1.5,
-        start="noise",
-        noise=0.5,
-        style_scale=2.5,
+        alpha=0.1,
+        style_scale=1.6,
+        guidance=0.25,
     ),
-    # Fine strokes under which the features stay where they are.
+    # Strokes that follow every feature, under which the features stay where they are.
     "portrait": StyleOptions(
         preset="portrait",
         content_layers=(("relu2_1", 0.5), ("relu3_1", 1.0), ("relu3_1/2", 0.5)),
-        alpha=1.0,
-        style_scale=1.0,
+        alpha=0.6,
+        guidance=0.95,
+        levels=((1.0, 12),),
     ),
 }
 
@@ -282,7 +305,7 @@ def preset(name: str = "default", **changes: Any) -> StyleOptions:
     """Return the options of a preset, with changes.
 
     Args:
-        name: `default`, `notes`, `fine`, `abstract` or `portrait`.
+        name: `default`, `notes`, `classic`, `fine`, `abstract` or `portrait`.
         changes: Fields of `StyleOptions`.
 
     Raises:

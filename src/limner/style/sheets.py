@@ -29,6 +29,9 @@ _DEPTH = ("conv1_2", "conv2_2", "conv3_2", "conv4_2", "conv5_2")
 _LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 _STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _SMALLEST_PX = 128
+PRESETS = {"depth": "classic", "layers": "classic", "beta": "default", "sizes": "default"}
+"""The preset of a sheet where none is asked for: layers show best where they do all the work."""
+
 TEXTS = {
     "depth": (
         "Where the content is read",
@@ -169,7 +172,7 @@ def style_sheet(
         WeightsError: If the encoder's weights cannot be had.
     """
     if options.start == "picture":
-        raise InputError("A sheet begins with content, noise or fast, not with a picture.")
+        raise InputError("A sheet begins with strokes, content, noise or fast, not with a picture.")
     pictures = read(content), read(style)
     tiles = []
     for label, chosen in variants(kind, options):

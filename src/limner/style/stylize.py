@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -65,6 +66,7 @@ def stylize(
     offline: bool = False,
     progress: Progress | None = None,
     on_step: Callable[[Step], None] | None = None,
+    on_start: Callable[[FloatArray], None] | None = None,
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 20,
     resume: bool = False,
@@ -86,6 +88,8 @@ def stylize(
         offline: Take weights from the cache only.
         progress: Told of fetched weights.
         on_step: Told after every closure call. Ctrl-C inside it ends the run like elsewhere.
+        on_start: Shown the picture to start from while that is made (of the start `strokes`
+            once for each of its sizes), shape (H, W, 3), float32 in [0, 1].
         checkpoint: File that the run's state is kept in; removed when it finishes.
         checkpoint_every: Closure calls between two writes of it.
         resume: Go on from the checkpoint: the picture is bit for bit that of a run that was
@@ -116,7 +120,7 @@ def stylize(
         run.inputs.append(known_input(masks.shares if mask is masks else mask))  # type: ignore[arg-type]
     run.load(encoder, device=device, offline=offline, progress=progress)
     path = None if checkpoint is None else Path(checkpoint)
-    return run.paint(on_step, path, checkpoint_every, resume)
+    return run.paint(on_step, on_start, path, checkpoint_every, resume)
 
 
 def known_input(source: Source) -> dict[str, Any]:
@@ -279,6 +283,7 @@ class _Run:
             self.remarks.append("layers are read at several sizes: skim leaves none of them out.")
         order = [layer.name for layer in layers_of(encoder.architecture)]
         layers = [split_octave(tap)[0] for tap in self.goal.taps]
+        self.whole_encoder = encoder
         self.encoder = encoder.cut(max(layers, key=order.index))
         self.content = self.content.to(encoder.device)
         self.styles = [s.to(encoder.device) for s in self.styles]
@@ -304,6 +309,7 @@ class _Run:
     def paint(
         self,
         on_step: Callable[[Step], None] | None,
+        on_start: Callable[[FloatArray], None] | None,
         checkpoint: Path | None,
         every: int,
         resume: bool,
@@ -316,12 +322,12 @@ class _Run:
         if resume and checkpoint is not None:
             point = saved.read(checkpoint, fingerprint=self.fingerprint)
             self.trace = list(point.trace)
-        elif self.options.start == "fast":
-            self.start = self._fast_start()
+            if not point.tensors:  # it was interrupted before the first call
+                point = None
         began = time.perf_counter() - (point.seconds if point else 0.0)
         picture: Tensor | None = None
-        finished = True
-        for index in range(point.level if point else 0, len(self.levels)):
+        finished = point is not None or self._begun(on_start, checkpoint, began)
+        for index in range(point.level if point else 0, len(self.levels) if finished else 0):
             level = Level(self, index, picture, point)
             point = None
             try:
@@ -335,29 +341,35 @@ class _Run:
             if not finished:
                 break
         if picture is None:
-            picture = self.content
+            picture = self.content if self.start is None else self.start
         picture = resize(picture, self.size)
         seconds = time.perf_counter() - began
         if finished and checkpoint is not None:
             checkpoint.unlink(missing_ok=True)
         return self._result(picture, seconds, finished)
 
-    def _fast_start(self) -> Tensor:
-        """Return what the feed-forward network makes of it, at the run's size."""
-        from limner.style.preview import LONGEST_PX, paint
-        from limner.style.pyramid import fit, resize
+    def _begun(
+        self,
+        on_start: Callable[[FloatArray], None] | None,
+        checkpoint: Path | None,
+        began: float,
+    ) -> bool:
+        """Make the picture to start from, where that takes time; False if it was interrupted."""
+        from limner.style import checkpoint as saved
+        from limner.style.beginnings import beginnings
 
-        size = self.size
-        if max(size) > LONGEST_PX:
-            size = fit(size, size=LONGEST_PX, side="longer")
-        pixels = paint(
-            as_pixels(resize(self.photo, size)),
-            [as_pixels(s) for s in self.styles],
-            shares=None if self.masks is not None else self.weights,
-            masks=self.masks,
-            offline=self.offline,
-        )
-        return tensor_of(pixels).to(self.content.device)
+        try:
+            for picture in beginnings(self):
+                self.start = picture
+                if on_start is not None:
+                    on_start(as_pixels(picture))
+        except KeyboardInterrupt:
+            if checkpoint is not None:
+                seconds = time.perf_counter() - began
+                nothing = Checkpoint(self.fingerprint, 0, 0, {}, {}, math.inf, [], seconds)
+                saved.save(checkpoint, nothing)
+            return False
+        return True
 
     def _result(self, picture: Tensor, seconds: float, finished: bool) -> StyleResult:
         from limner.style.colour import keep_colour
