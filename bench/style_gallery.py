@@ -100,7 +100,7 @@ def check_sizes() -> None:
 def main() -> None:
     """Paint what is missing, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--only", nargs="*", choices=CONTENTS, default=list(CONTENTS))
     parser.add_argument("--styles", nargs="*", choices=STYLES, default=list(STYLES))
     parser.add_argument("--again", action="store_true", help="paint what exists, too")

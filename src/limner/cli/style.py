@@ -236,7 +236,12 @@ def _paint(
     place = saving.save_somewhere(
         out, result.pixels, result.provenance, kept=kept, bits=_bits(bits), quality=quality
     )
-    _report(result, place, out, checkpoint, wanted)
+    seen = None
+    if options.preset == "portrait" and result.finished:
+        from limner.cli.style_likeness import likeness
+
+        seen = {"likeness": likeness(job.pictures[0], result.image)}
+    _report(result, place, out, checkpoint, wanted, seen)
 
 
 def _bits(bits: int) -> Literal[8, 16]:
@@ -244,7 +249,12 @@ def _bits(bits: int) -> Literal[8, 16]:
 
 
 def _report(
-    result: StyleResult, place: Path, out: str, checkpoint: Path, wanted: dict[str, Any] | None
+    result: StyleResult,
+    place: Path,
+    out: str,
+    checkpoint: Path,
+    wanted: dict[str, Any] | None,
+    seen: dict[str, Any] | None,
 ) -> None:
     if place != Path(out):
         output.warn(f"{out} could not be written; the picture is in {place}.")
@@ -254,6 +264,7 @@ def _report(
         "seconds": round(result.seconds, 2),
         "finished": result.finished,
         "provenance": result.provenance,
+        **(seen or {}),
     }
     same = None
     if wanted is not None:

@@ -126,7 +126,7 @@ class StyleOptions:
     optimiser: Literal["lbfgs", "notes_lbfgs", "adam"] = "lbfgs"
     history: int = 30
     line_search: Literal["backtracking", "none"] = "backtracking"
-    brush: float = 0.8
+    brush: float = 1.5
     skim: float = 0.0
     rate: float = 0.02
     pooling: Literal["max", "average"] = "average"
@@ -280,6 +280,7 @@ PRESETS: dict[str, StyleOptions] = {
         smoothness=20.0,
         style_scale=1.6,
         start="content",
+        brush=0.8,
     ),
     "fine": StyleOptions(preset="fine", size=1024, levels=((1.0, 12),)),
     # Nothing but the layout is kept of the content, and the brush is broad.
