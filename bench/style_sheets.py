@@ -14,7 +14,7 @@ from PIL import Image
 
 from common import DATA, REPOSITORY
 from limner.style import preset
-from limner.style.sheets import TEXTS, style_sheet
+from limner.style.sheets import PRESETS, TEXTS, style_sheet
 
 CONTENT = DATA / "contents" / "tubingen.png"
 STYLE = DATA / "paintings" / "00_Gogh_The_Starry_Night.jpg"
@@ -28,7 +28,7 @@ and the provenance of every picture. Those below were painted by `python bench/s
 
 
 def paint(kind: str, size: int, steps: int | None, encoder: str) -> None:
-    options = preset("default", size=size, encoder=encoder)
+    options = preset(PRESETS[kind], size=size, encoder=encoder)
     if steps is not None:
         options = options.with_calls(steps)
     sheet = style_sheet(kind, CONTENT, STYLE, options=options)  # type: ignore[arg-type]
@@ -39,7 +39,8 @@ def paint(kind: str, size: int, steps: int | None, encoder: str) -> None:
         {"label": t.label, "size_hw": t.image.shape[:2], "costs": t.to_json()["costs"]}
         for t in sheet.tiles
     ]
-    note = {"encoder": sheet.tiles[0].result.provenance["encoder"]["name"], "size_px": size}
+    encoder = sheet.tiles[0].result.provenance["encoder"]["name"]
+    note = {"preset": PRESETS[kind], "encoder": encoder, "size_px": size}
     note |= {"calls": options.calls, "tiles": figures}
     target.with_suffix(".json").write_text(json.dumps(note, indent=1) + "\n")
     print(target, flush=True)
@@ -53,8 +54,8 @@ def page() -> None:
             note = json.loads(picture.with_suffix(".json").read_text())
             parts.append(
                 f"## {title}: `{kind}`\n\n![{title}](images/{picture.name})\n\n{text} "
-                f"({note['encoder']}, {note['size_px']} px, {note['calls']} closure calls a "
-                "picture.)\n"
+                f"(Preset `{note['preset']}`, {note['encoder']}, {note['size_px']} px, "
+                f"{note['calls']} closure calls a picture.)\n"
             )
     (REPOSITORY / "docs" / "style-sheets.md").write_text("\n".join(parts))
 

@@ -219,7 +219,7 @@ def _preview(photo: ImageArray, idea: ImageArray) -> str:
     )
     return shown + markup.notice(
         "A first idea.",
-        "A fast network made it at once. Paint works the picture out properly: a minute or more.",
+        "A fast network made it at once. Paint works it out properly: half a minute or more.",
     )
 
 
