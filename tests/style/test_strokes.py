@@ -189,6 +189,8 @@ def test_large_pictures_are_planned_smaller_and_small_ones_once():
     assert len(wanted) == SIZES
     assert wanted[-1][0][0] * wanted[-1][0][1] < 1_200_000
     assert len(plan(order(big, [big], size=40))) == 1
+    ((height, width),) = plan(order(big, [big], size=512, style_scale=20.0))[-1][1]
+    assert 2_000_000 < height * width < 2_400_000
 
 
 def test_networks_of_other_makes_lay_in_too(cat, astronaut):

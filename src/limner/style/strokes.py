@@ -126,12 +126,19 @@ def plan(order: Order) -> list[tuple[tuple[int, int], list[tuple[int, int]]]]:
         sizes = [fit(here, size=wanted, side=order.side)]
         for style in order.styles:
             hw = (int(style.shape[-2]), int(style.shape[-1]))
-            sizes.append(fit(hw, size=wanted * order.style_scale, side=order.side))
+            sizes.append(_bounded(fit(hw, size=wanted * order.style_scale, side=order.side)))
         if found and min(min(hw) for hw in sizes) < MIN_SIDE_PX:
             break
         whole = [_whole(hw) for hw in sizes]
         found.insert(0, (whole[0], whole[1:]))
     return found
+
+
+def _bounded(size_hw: tuple[int, int]) -> tuple[int, int]:
+    """Return a style's size, smaller where its cells would fill the memory."""
+    height, width = size_hw
+    share = min(1.0, (2 * LARGEST_PIXELS / (height * width)) ** 0.5)
+    return max(1, round(height * share)), max(1, round(width * share))
 
 
 def _whole(size_hw: tuple[int, int]) -> tuple[int, int]:
