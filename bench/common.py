@@ -45,12 +45,23 @@ def machine() -> dict[str, Any]:
     }
 
 
+def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Return old parts and new ones; `earlier` says on what machine the old ones were run."""
+    earlier = {
+        part: old["machine"]
+        for part, value in old.items()
+        if isinstance(value, dict | list) and part not in ("machine", "earlier")
+    }
+    earlier |= old.get("earlier", {})
+    return {**old, **new, "earlier": {part: m for part, m in earlier.items() if part not in new}}
+
+
 def save(name: str, results: dict[str, Any], *, merge: bool = False) -> Path:
     """Write results as JSON; with `merge`, keep the parts that were not run this time."""
     path = RESULTS / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     if merge and path.is_file():
-        results = {**json.loads(path.read_text("utf-8")), **results}
+        results = _merged(json.loads(path.read_text("utf-8")), results)
     path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", "utf-8")
     print(f"written: {path}")
     return path

@@ -30,14 +30,23 @@ def percent(value: float, digits: int = 2) -> str:
     return f"{100 * value:.{digits}f} %"
 
 
-def machine_line(machine: dict[str, Any]) -> str:
-    """Say on what a run was made."""
+def machine_line(results: dict[str, Any]) -> str:
+    """Say on what a run was made, and which parts are of an earlier one elsewhere."""
+    machine = results["machine"]
     packages = ", ".join(f"{name} {number}" for name, number in machine["packages"].items())
     bf16 = "with" if machine["bf16"] else "without"
+    others: dict[str, list[str]] = {}
+    for part, there in results.get("earlier", {}).items():
+        if there["processor"] != machine["processor"]:
+            words = f"{there['processor']}, commit {there['commit']}, {there['date'][:10]}"
+            others.setdefault(words, []).append(part.replace("_", " "))
+    elsewhere = "".join(
+        f" Of an earlier run on {words}: {', '.join(parts)}." for words, parts in others.items()
+    )
     return (
         f"Measured on {machine['processor']}, {machine['threads']} threads, {bf16} bfloat16, "
         f"Python {machine['python']}, {packages}; commit {machine['commit']}, "
-        f"{machine['date'][:10]}.\n"
+        f"{machine['date'][:10]}.{elsewhere}\n"
     )
 
 
@@ -141,7 +150,7 @@ def recall(part: dict[str, Any]) -> str:
 
 def gallery(results: dict[str, Any]) -> str:
     """Return the tables of the gallery benchmark."""
-    out = [machine_line(results["machine"])]
+    out = [machine_line(results)]
     titles = {
         "faces": "like real faces",
         "hard": "harder than real faces",
@@ -269,7 +278,7 @@ def main() -> None:
     if faces_file.is_file():
         results = json.loads(faces_file.read_text("utf-8"))
         write_cards(results)
-        parts.append("## Faces: `python bench/faces.py`\n\n" + machine_line(results["machine"]))
+        parts.append("## Faces: `python bench/faces.py`\n\n" + machine_line(results))
         for key, title, write in SECTIONS:
             if key in results:
                 parts.append(f"### {title}\n\n{write(results[key])}")
@@ -288,7 +297,7 @@ def main() -> None:
     ):
         if (RESULTS / f"{name}.json").is_file():
             results = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
-            head = f"## {title}: `python bench/{name}.py`\n\n" + machine_line(results["machine"])
+            head = f"## {title}: `python bench/{name}.py`\n\n" + machine_line(results)
             parts.append(f"{head}\n{write(results)}")
     target = REPOSITORY / "docs" / "benchmarks.md"
     target.write_text("\n".join(part.rstrip() + "\n" for part in parts), "utf-8")

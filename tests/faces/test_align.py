@@ -83,6 +83,34 @@ def test_crops_agree_with_plain_bilinear_sampling(x, y, side, seed):
         assert np.abs(got - expected).mean() <= 3
 
 
+def keys(t: np.ndarray) -> np.ndarray:
+    """Return the weights of cubic convolution (Keys, 1981) with a = -0.75, as OpenCV has it."""
+    t, a = np.abs(t), -0.75
+    near = (a + 2) * t**3 - (a + 3) * t**2 + 1
+    far = a * t**3 - 5 * a * t**2 + 8 * a * t - 4 * a
+    return np.where(t <= 1, near, np.where(t < 2, far, 0))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_cubic_crops_agree_with_plain_cubic_convolution(seed):
+    random = np.random.default_rng(seed)
+    image = random.integers(0, 256, (64, 64, 3), np.uint8)
+    x, y, side = random.uniform([18, 18, 14], [26, 26, 22])
+    crop = BoxCrop(1.2, 1.05, -0.04, "cubic")
+    size = 40
+    face = face_at((x, y, x + side, y + 1.3 * side))
+    matrix = crop.matrix(face, size)
+    at_x = matrix[0, 0] * np.arange(size) + matrix[0, 2]
+    at_y = matrix[1, 1] * np.arange(size) + matrix[1, 2]
+    pixels = np.arange(64)
+    weights_y, weights_x = (keys(at[:, None] - pixels[None, :]) for at in (at_y, at_x))
+    wanted = np.einsum("yi,ijc,xj->yxc", weights_y, image.astype(float), weights_x).clip(0, 255)
+    got = cut_chip(image, face, crop, size=size).astype(float)
+    linear = cut_chip(image, face, BoxCrop(1.2, 1.05, -0.04), size=size).astype(float)
+    assert np.abs(got - wanted).mean() <= 3  # OpenCV interpolates on a grid of 1/32 pixel
+    assert np.abs(linear - wanted).mean() > 3 * np.abs(got - wanted).mean()
+
+
 def test_a_large_face_is_averaged_not_picked_at():
     # A one-pixel checkerboard averages to grey; sampling it would alias to black and white.
     board = (np.indices((800, 800)).sum(axis=0) % 2 * 255).astype(np.uint8)
