@@ -5,7 +5,8 @@ of those photos are compared: the share of same-person pairs accepted at three f
 rates, and the separation d' of the two kinds. View 1's own few pairs cannot tell good crops
 apart; millions of pairs of its photos can.
 
-Usage: ``python bench/crops.py [NAME ...]`` (about a minute and a half each).
+Usage: ``python bench/crops.py [--all] [NAME ...]`` (about a minute and a half each). With
+``--all`` every photo of View 1 is taken, and the embeddings are centred on their mean.
 """
 
 from __future__ import annotations
@@ -33,18 +34,20 @@ CANDIDATES: dict[str, Crop] = {
     "box 1.3 x 1.0, up 0.04": BoxCrop(1.3, 1.0, -0.04),
     "box 1.2 x 1.1, up 0.04": BoxCrop(1.2, 1.1, -0.04),
     "box 1.2 x 1.05, up 0.04": BoxCrop(1.2, 1.05, -0.04),
+    "box 1.2 x 1.05, up 0.04, cubic": BoxCrop(1.2, 1.05, -0.04, "cubic"),
     "landmarks, as dlib": DLIB,
     "landmarks, as ArcFace": ARCFACE,
 }
 
 
-def photos_of_view_1() -> tuple[list[Path], np.ndarray]:
-    """Return the photos of View 1's same-person pairs, and whose each is."""
+def photos_of_view_1(*, every: bool) -> tuple[list[Path], np.ndarray]:
+    """Return the photos of View 1's same-person pairs, or all, and whose each is."""
     chosen: set[Path] = set()
     for name in ("pairsDevTrain.txt", "pairsDevTest.txt"):
         pairs = read_pairs(LFW / name)
         located = pairs.locate(LFW / "images")
-        for a, b in zip(pairs.left[pairs.same], pairs.right[pairs.same], strict=True):
+        wanted = pairs.same | every
+        for a, b in zip(pairs.left[wanted], pairs.right[wanted], strict=True):
             chosen |= {located[int(a)], located[int(b)]}
     paths = sorted(chosen)
     return paths, np.array([path.parent.name for path in paths])
@@ -63,15 +66,20 @@ def score(vectors: np.ndarray, people: np.ndarray) -> dict[str, float]:
 
 def main() -> None:
     """Measure the crops."""
-    paths, people = photos_of_view_1()
+    every = "--all" in sys.argv
+    paths, people = photos_of_view_1(every=every)
     results = {}
-    for name in sys.argv[1:] or CANDIDATES:
+    for name in [a for a in sys.argv[1:] if a != "--all"] or CANDIDATES:
         embedder = load_embedder("facenet")
         embedder.crop, embedder.centre = CANDIDATES[name], None
-        photos = embed_photos(paths, embedder)
-        results[name] = score(photos.vectors, people)
+        vectors = embed_photos(paths, embedder).vectors
+        if every:
+            vectors = vectors - vectors.mean(0)
+            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        results[name] = score(vectors, people)
         print(name, {k: round(v, 4) for k, v in results[name].items()}, flush=True)
-    save("crops", {"machine": machine(), "photos": len(paths), "crops": results}, merge=True)
+    part = "all photos, centred" if every else "crops"
+    save("crops", {"machine": machine(), part: {"photos": len(paths), **results}}, merge=True)
 
 
 if __name__ == "__main__":

@@ -218,6 +218,7 @@ def test_strength_goes_from_the_content_to_the_style(pictures, encoder):
     content = content.repeat(3, axis=0).repeat(3, axis=1).reshape(72, 2, 96, 2, 3).mean((1, 3))
     assert np.abs(weak.pixels - content).mean() < 0.7 * np.abs(strong.pixels - content).mean()
     assert preset(strength=0.5).style_weight == preset().beta
+    assert [preset(strength=s).thickness for s in (0.0, 0.2, 0.5, 1.0)] == [0.0, 0.4, 1.0, 1.0]
     ratios = [
         preset(strength=s + 0.1).style_weight / preset(strength=s).style_weight
         for s in (0.0, 0.4, 0.9)

@@ -53,7 +53,7 @@ def _in_strokes(run: Begun) -> Iterator[Tensor]:
         options.style_scale,
         options.stroke_guidance,
     )
-    cover = min(1.0, 2 * options.strength)
+    cover = options.thickness
     for picture in lay_in(order, run.whole_encoder):
         yield picture * cover + resize(run.content, size_of(picture)) * (1 - cover)
 

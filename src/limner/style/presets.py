@@ -64,7 +64,7 @@ class StyleOptions:
         style_layers: Same.
         alpha: Weight of the content cost.
         beta: Weight of the style cost at strength 0.5.
-        smoothness: Weight of the total variation.
+        smoothness: Weight of the total variation; below strength 0.5 less, at 0 nought.
         content_kind: As for `content_cost`.
         style_kind: As for `style_cost`.
         strength: 0 to 1; 0.5 is the preset's own look. See `style_weight`.
@@ -164,6 +164,11 @@ class StyleOptions:
         are equal factors, from beta / 30 to 30 beta.
         """
         return float(self.beta * 30 ** (2 * self.strength - 1))
+
+    @property
+    def thickness(self) -> float:
+        """How thick strokes and smoothness are: 1 from strength 0.5 on, 0 at 0."""
+        return min(1.0, 2 * self.strength)
 
     @property
     def stroke_guidance(self) -> float:

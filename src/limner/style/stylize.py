@@ -274,7 +274,7 @@ class _Run:
             style_layers=style_layers,
             alpha=chosen.alpha,
             beta=chosen.style_weight,
-            smoothness=chosen.smoothness,
+            smoothness=chosen.smoothness * chosen.thickness,
             content_kind=chosen.content_kind,
             style_kind=chosen.style_kind,
             bf16=bf16,

@@ -48,7 +48,7 @@ class Info(Schema):
     model_config = example(
         {
             "version": "0.1.0",
-            "embedder_id": "facenet-92c3c3f568c4-p2",
+            "embedder_id": "facenet-92c3c3f568c4-p3",
             "people": 40,
             "faces": 96,
             "verify_threshold": 0.7941,

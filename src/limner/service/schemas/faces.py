@@ -58,7 +58,7 @@ class Embedded(Schema):
 
     model_config = example(
         {
-            "embedder_id": "facenet-92c3c3f568c4-p2",
+            "embedder_id": "facenet-92c3c3f568c4-p3",
             "size_hw": [512, 512],
             "faces": [{**_FACE, "embedding": [0.0412, -0.1103]}],
         }
