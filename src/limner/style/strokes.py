@@ -47,8 +47,8 @@ _COHERENCE = 0.15  # a bonus for each of four neighbours that lies beside it in 
 _SWEEPS = 6
 _PRICE = 0.06  # what a cell costs more, each round, for every time it is taken too often
 _DEAREST = 4.0
-_ALL_PAIRS = 400_000_000  # above, a cell looks only where the coarser size and neighbours point
-_CHUNK = 1024
+_ALL_PAIRS = 10_000_000_000  # above, a cell looks only where the coarser size and neighbours point
+_AT_ONCE = 1 << 26  # likenesses that are in memory at a time
 _BARRED = 100.0  # of a style whose region is elsewhere
 _AROUND = ((0, 1), (1, 0), (0, -1), (-1, 0))
 
@@ -290,7 +290,8 @@ class _Scale:
         offer = torch.cat([self._offered, (self._cost - prices)[:, None]], 1)
         if guess is None or len(ask) * len(offer) <= _ALL_PAIRS:
             turned = offer.T.contiguous()
-            parts = [(ask[i : i + _CHUNK] @ turned).argmax(1) for i in range(0, len(ask), _CHUNK)]
+            rows = max(1, _AT_ONCE // len(offer))
+            parts = [(ask[i : i + rows] @ turned).argmax(1) for i in range(0, len(ask), rows)]
             guess = torch.cat(parts)
         return self._spread(ask, offer, guess, size)
 
