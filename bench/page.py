@@ -11,7 +11,7 @@ from limner.similarity import shipped
 from page_losses import losses
 from page_nd import nd
 from page_service import service
-from page_style import style
+from page_style import style, style_portrait
 from page_style_fast import style_fast, style_trained
 from page_training import training
 from page_units import units
@@ -287,6 +287,7 @@ def main() -> None:
         parts.append("## Gallery: `python bench/gallery.py`\n\n" + gallery(results))
     for name, title, write in (
         ("style", "Painting by optimisation", style),
+        ("style_portrait", "Portraits", style_portrait),
         ("style_fast", "Painting in one pass", style_fast),
         ("style_trained", "A network of one's own", style_trained),
         ("service", "The service", service),

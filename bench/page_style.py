@@ -73,6 +73,25 @@ def _closure(part: dict[str, Any]) -> str:
     )
 
 
+def style_portrait(results: dict[str, Any]) -> str:
+    """Return the table of `bench/style_portrait.py`."""
+    rows = [
+        [
+            row["preset"],
+            row["portrait"].replace("_", " "),
+            row["style"][3:].removesuffix(".jpg").replace("_", " "),
+            row["verdict"],
+            "" if row["distance"] is None else f"{row['distance']:.2f}",
+        ]
+        for row in results["rows"]
+    ]
+    return (
+        f"Painted at {results['size_px']} px, then photo and painting compared by `facenet` at its "
+        "shipped threshold.\n\n"
+        + _table(["preset", "portrait", "in the manner of", "verdict", "distance"], rows)
+    )
+
+
 def style(results: dict[str, Any]) -> str:
     """Return the tables of `bench/style.py`."""
     out = [f"Encoder {results['encoder']}.\n"]
@@ -107,7 +126,9 @@ def style(results: dict[str, Any]) -> str:
             )
         ]
         out.append(
-            f"### Strength\n\nDistance of unit-length activations, at {part['size']} px.\n\n"
+            f"### Strength\n\nDistance of unit-length activations, at {part['size']} px. Equal steps "
+            "of the slider change the picture about equally (last column); the distance from the "
+            "content itself nears that of an unrelated picture.\n\n"
             + _table(["strength", "from the content", "from the one before"], rows)
         )
     return "\n".join(out)
