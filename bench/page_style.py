@@ -126,9 +126,9 @@ def style(results: dict[str, Any]) -> str:
             )
         ]
         out.append(
-            f"### Strength\n\nDistance of unit-length activations, at {part['size']} px. Equal steps "
-            "of the slider change the picture about equally (last column); the distance from the "
-            "content itself nears that of an unrelated picture.\n\n"
+            f"### Strength\n\nDistance of unit-length activations, at {part['size']} px. Equal "
+            "steps of the slider change the picture about equally (last column); the distance "
+            "from the content itself nears that of an unrelated picture.\n\n"
             + _table(["strength", "from the content", "from the one before"], rows)
         )
     return "\n".join(out)
