@@ -106,11 +106,22 @@ class Sheet:
         self.page.set_default_timeout(60_000)
         self.asked, self.faults = [], []
         self.context.on("request", lambda request: self.asked.append(request.url))
-        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
-        self.page.on("console", lambda m: self.faults.append(m.text) if m.type == "error" else None)
+        self.watched = True
+        self.page.on("pageerror", lambda error: self.blame(str(error)))
+        self.page.on("console", lambda m: self.blame(m.text) if m.type == "error" else None)
         self.address = address
         self.page.goto(address)
         self.page.wait_for_selector("#recognised .l-picture")
+
+    def blame(self, fault):
+        """Note what the page complains of."""
+        if self.watched:
+            self.faults.append(fault)
+
+    def outlive_the_service(self):
+        """Hold that all was well so far; that the service is gone may then be complained of."""
+        assert self.faults == []
+        self.watched = False
 
     def open(self, tab):
         """Open a tab, out of the menu where the screen is narrow."""

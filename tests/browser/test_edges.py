@@ -48,6 +48,7 @@ def test_a_page_behind_keys(sheet, locked):  # the service ends before the page 
     at = sheet(address=address, http_credentials={"username": "any", "password": admin})
     at.open("Compare")
     at.page.locator("#compared .l-verdict.l-yes").wait_for()
+    at.outlive_the_service()
 
 
 @pytest.fixture
