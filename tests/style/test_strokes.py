@@ -267,3 +267,21 @@ def test_the_command_lays_in(tmp_path):
     done = CliRunner().invoke(main.app, [*asked, "--guidance", "1.5"])
     assert done.exit_code == 2
     assert "guidance must be from 0 to 1, got 1.5" in done.stderr
+
+
+def test_interrupted_with_nowhere_to_keep_the_run_the_picture_is_there(
+    astronaut, cat, encoder, tmp_path
+):
+    def stop(_: object) -> None:
+        raise KeyboardInterrupt
+
+    part = stylize(
+        *(as_pixels(cat), as_pixels(astronaut)),
+        options=preset(**OPTIONS),
+        encoder=encoder,
+        checkpoint=tmp_path / "no such folder" / "run.checkpoint",
+        on_start=stop,
+    )
+    assert not part.finished
+    assert part.image.shape[1] == 64
+    assert any("cannot be resumed" in remark for remark in part.provenance["remarks"])

@@ -75,6 +75,16 @@ def save(path: Path, point: Checkpoint) -> None:
     write_whole(path, data)
 
 
+def keep(path: Path, point: Checkpoint, remarks: list[str]) -> None:
+    """Write a checkpoint; where the disk refuses, the run goes on and a remark says so."""
+    try:
+        save(path, point)
+    except InputError as error:
+        remark = f"The run cannot be resumed: {error}"
+        if remark not in remarks:
+            remarks.append(remark)
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file so that it appears whole or not at all.
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from limner.errors import InputError
 from limner.style.checkpoint import Checkpoint
 from limner.style.presets import StyleOptions
 from limner.types import FloatArray
@@ -231,14 +230,8 @@ class Level:
         """Write the checkpoint, if one is wanted; a full disk does not end the run."""
         from limner.style import checkpoint as saved
 
-        if checkpoint is None:
-            return
-        try:
-            saved.save(checkpoint, self.state(seconds))
-        except InputError as error:
-            remark = f"The run cannot be resumed: {error}"
-            if remark not in self.run_.remarks:
-                self.run_.remarks.append(remark)
+        if checkpoint is not None:
+            saved.keep(checkpoint, self.state(seconds), self.run_.remarks)
 
     def picture(self) -> Tensor:
         """Return what the level shows: the optimiser's own picture, else the best one."""

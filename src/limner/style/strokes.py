@@ -175,6 +175,7 @@ class _Scale:
     def __init__(self, bank: Bank, content: Tensor, order: Order, *, share: float) -> None:
         self._bank, self._share, self._order = bank, share, order
         self._content = content
+        self._wanted = self._seen(content)
         self.size = (int(content.shape[-2]) // CELL_PX, int(content.shape[-1]) // CELL_PX)
         cost = -0.5 * _COLOUR * bank.colours.square().sum(1)
         owners = functional.one_hot(bank.style, len(order.styles)).float() * _BARRED
@@ -239,7 +240,7 @@ class _Scale:
 
     def paint(self, picture: Tensor, before: _Choice, *, rounds: int) -> tuple[Tensor, _Choice]:
         """Choose and lay in once; prices follow the demand in so many rounds."""
-        asked = self._asked(picture, self._content)
+        asked = self._asked(picture, self._wanted, self.size)
         cells, prices = before.cells, before.prices
         for turn in range(rounds):
             cells = self._choose(asked, self.size, prices, cells)
@@ -252,7 +253,7 @@ class _Scale:
     def paint_twice(self, picture: Tensor, before: _Choice) -> Tensor:
         """Lay in on two grids, half a cell apart, and average: no grid is left to be seen."""
         shift = CELL_PX // 2
-        straight = self._asked(picture, self._content)
+        straight = self._asked(picture, self._wanted, self.size)
         cells = self._choose(straight, self.size, before.prices, before.cells)
         first = self._lay(cells, self.size)
         margin = (shift,) * 4
@@ -263,22 +264,28 @@ class _Scale:
         if before.cells is not None:
             grid = cells.view(1, 1, *self.size).float()
             guess = functional.pad(grid, (0, 1, 0, 1), mode="replicate").long().flatten()
-        cells = self._choose(self._asked(picture, content), size, before.prices, guess)
+        askew = self._asked(picture, self._seen(content), size)
+        cells = self._choose(askew, size, before.prices, guess)
         second = self._lay(cells, size)[..., shift:-shift, shift:-shift]
         return (first + second) / 2
 
-    def _asked(self, picture: Tensor, content: Tensor) -> Tensor:
+    def _seen(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features and colours of a picture's cells."""
+        return self._bank.features(picture), self._bank.colours_of(picture)
+
+    def _asked(
+        self, picture: Tensor, wanted: tuple[Tensor, Tensor], size: tuple[int, int]
+    ) -> Tensor:
         """Return what each cell asks for, so that its product with an offer is their likeness."""
-        bank, share = self._bank, self._share
+        share = self._share
         parts = [
-            (1 - share) * of(picture) + share * of(content)
-            for of in (bank.features, bank.colours_of)
+            (1 - share) * here + share * there
+            for here, there in zip(self._seen(picture), wanted, strict=True)
         ]
         count = parts[0].shape[0]
         styles = len(self._order.styles)
         owner = parts[0].new_zeros(count, styles)
         if self._order.masks is not None:
-            size = (int(content.shape[-2]) // CELL_PX, int(content.shape[-1]) // CELL_PX)
             owner = functional.one_hot(self._owners(size), styles).float()
         return torch.cat([*parts, owner], 1)
 
@@ -299,13 +306,14 @@ class _Scale:
         """Let each cell take what continues a neighbour's patch, where that is worth it."""
         value = (ask * offer[cells]).sum(1)
         for _ in range(_SWEEPS):
-            for down, right in _AROUND:
-                other = self._continued(cells, size, down, right)
+            for direction in range(len(_AROUND)):
+                continued = [self._continued(cells, size, *step) for step in _AROUND]
+                other = continued[direction]
                 safe = other.clamp_min(0)
                 worth = (ask * offer[safe]).sum(1)
                 gain = worth - value
-                gain += _COHERENCE * (self._agreeing(other, cells, size))
-                gain -= _COHERENCE * (self._agreeing(cells, cells, size))
+                gain += _COHERENCE * _agreeing(other, continued)
+                gain -= _COHERENCE * _agreeing(cells, continued)
                 better = (other >= 0) & (gain > 0)
                 cells = torch.where(better, other, cells)
                 value = torch.where(better, worth, value)
@@ -318,13 +326,6 @@ class _Scale:
         known = around[1 - down : 1 - down + height, 1 - right : 1 - right + width].flatten()
         moved = self._bank.moved(known.clamp_min(0), down, right)
         return torch.where(known >= 0, moved, -1)
-
-    def _agreeing(self, wanted: Tensor, cells: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return how many of the four neighbours' patches would go on in the wanted cells."""
-        count = torch.zeros_like(wanted, dtype=torch.float32)
-        for down, right in _AROUND:
-            count += self._continued(cells, size, down, right) == wanted
-        return count
 
     def _priced(self, prices: Tensor, cells: Tensor) -> Tensor:
         """Return prices after a round: up where more was taken than is fair, down where less.
@@ -357,3 +358,11 @@ class _Scale:
         weight = functional.fold(whole, around, PATCH_PX, stride=CELL_PX)
         inner = (slice(None), slice(None), slice(margin, -margin), slice(margin, -margin))
         return (total[inner] / weight[inner]).clamp_(0, 1)
+
+
+def _agreeing(wanted: Tensor, continued: Sequence[Tensor]) -> Tensor:
+    """Return how many of the four neighbours' patches would go on in the wanted cells."""
+    count = torch.zeros_like(wanted, dtype=torch.float32)
+    for there in continued:
+        count += there == wanted
+    return count

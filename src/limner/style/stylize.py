@@ -322,9 +322,9 @@ class _Run:
         if resume and checkpoint is not None:
             point = saved.read(checkpoint, fingerprint=self.fingerprint)
             self.trace = list(point.trace)
-            if not point.tensors:  # it was interrupted before the first call
-                point = None
         began = time.perf_counter() - (point.seconds if point else 0.0)
+        if point is not None and not point.tensors:  # interrupted before the first call
+            point = None
         picture: Tensor | None = None
         finished = point is not None or self._begun(on_start, checkpoint, began)
         for index in range(point.level if point else 0, len(self.levels) if finished else 0):
@@ -367,7 +367,7 @@ class _Run:
             if checkpoint is not None:
                 seconds = time.perf_counter() - began
                 nothing = Checkpoint(self.fingerprint, 0, 0, {}, {}, math.inf, [], seconds)
-                saved.save(checkpoint, nothing)
+                saved.keep(checkpoint, nothing, self.remarks)
             return False
         return True
 
