@@ -1,3 +1,6 @@
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -12,6 +15,7 @@ from limner.errors import (
 )
 from limner.faces import FaceAnalyzer, load_embedder
 from limner.faces.embed import unit_rows
+from limner.faces.engine import resolve_engine
 
 
 @pytest.fixture(scope="module")
@@ -168,3 +172,19 @@ def test_wrong_chips_names_and_answers_are_refused(facenet, tmp_path):
     missing = tmp_path / "none.onnx"
     with pytest.raises((WeightsError, InputError), match=r"none\.onnx"):
         load_embedder(missing)
+
+
+@pytest.mark.parametrize(("threads", "streams", "in_all"), [(1, 4, 4), (2, 2, 4), (None, 1, 4)])
+def test_openvino_answers_callers_side_by_side(monkeypatch, tmp_path, threads, streams, in_all):
+    """One stream would let the threads of `analyze_many` take turns on one core."""
+    seen = {}
+
+    class Core:
+        def compile_model(self, path, device, settings):
+            seen.update(settings)
+
+    monkeypatch.setattr("limner.faces.engine._has_openvino", lambda: True)
+    monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace(Core=Core))
+    monkeypatch.setenv("LIMNER_THREADS", "4")
+    resolve_engine("openvino", "cpu", onnx_path=tmp_path / "net.onnx", module=None, threads=threads)
+    assert (seen["NUM_STREAMS"], seen["INFERENCE_NUM_THREADS"]) == (streams, in_all)
