@@ -28,7 +28,7 @@ def machine() -> dict[str, Any]:
     except OSError:
         pass
     commit = subprocess.run(
-        ["git", "-C", str(REPOSITORY), "rev-parse", "--short", "HEAD"],
+        ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--exclude=*"],
         capture_output=True,
         text=True,
         check=False,

@@ -30,21 +30,25 @@ def percent(value: float, digits: int = 2) -> str:
     return f"{100 * value:.{digits}f} %"
 
 
+def _processor(machine: dict[str, Any]) -> str:
+    bf16 = "with" if machine["bf16"] else "without"
+    return f"{machine['processor']}, {machine['threads']} threads, {bf16} bfloat16"
+
+
 def machine_line(results: dict[str, Any]) -> str:
     """Say on what a run was made, and which parts are of an earlier one elsewhere."""
     machine = results["machine"]
     packages = ", ".join(f"{name} {number}" for name, number in machine["packages"].items())
-    bf16 = "with" if machine["bf16"] else "without"
     others: dict[str, list[str]] = {}
     for part, there in results.get("earlier", {}).items():
-        if there["processor"] != machine["processor"]:
-            words = f"{there['processor']}, commit {there['commit']}, {there['date'][:10]}"
+        if any(there[key] != machine[key] for key in ("processor", "threads", "bf16")):
+            words = f"{_processor(there)}, commit {there['commit']}, {there['date'][:10]}"
             others.setdefault(words, []).append(part.replace("_", " "))
     elsewhere = "".join(
         f" Of an earlier run on {words}: {', '.join(parts)}." for words, parts in others.items()
     )
     return (
-        f"Measured on {machine['processor']}, {machine['threads']} threads, {bf16} bfloat16, "
+        f"Measured on {_processor(machine)}, "
         f"Python {machine['python']}, {packages}; commit {machine['commit']}, "
         f"{machine['date'][:10]}.{elsewhere}\n"
     )

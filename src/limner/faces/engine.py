@@ -111,11 +111,9 @@ def _openvino(path: Path, threads: int | None) -> Engine:
     core = ov.Core()
     # A stream answers one request at a time: an engine of few threads gets as many streams as
     # the cores hold, or callers on several threads would take turns on one core.
-    streams = max(1, cpu_threads() // threads) if threads else 1
-    settings: dict[str, Any] = {
-        "NUM_STREAMS": streams,
-        "INFERENCE_NUM_THREADS": streams * threads if threads else cpu_threads(),
-    }
+    threads = threads or cpu_threads()
+    streams = max(1, cpu_threads() // threads)
+    settings = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": streams * threads}
     try:
         compiled = core.compile_model(str(path), "CPU", settings)
     except Exception as error:
