@@ -1,5 +1,5 @@
+import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -184,7 +184,30 @@ def test_openvino_answers_callers_side_by_side(monkeypatch, tmp_path, threads, s
             seen.update(settings)
 
     monkeypatch.setattr("limner.faces.engine._has_openvino", lambda: True)
-    monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace(Core=Core))
+    monkeypatch.setattr("limner.faces.engine._openvino_core", Core)
     monkeypatch.setenv("LIMNER_THREADS", "4")
     resolve_engine("openvino", "cpu", onnx_path=tmp_path / "net.onnx", module=None, threads=threads)
     assert (seen["NUM_STREAMS"], seen["INFERENCE_NUM_THREADS"]) == (streams, in_all)
+
+
+def test_ctrl_c_after_openvino_is_an_interrupt_and_no_crash(dlib_net):
+    """Two engines, the first one given back first: the stack for signals must be there."""
+    pytest.importorskip("openvino")
+    program = """
+import gc, os, signal
+from limner.faces import load_embedder
+
+one, two = (load_embedder("dlib", engine="openvino") for _ in range(2))
+del one
+gc.collect()
+del two
+gc.collect()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr

@@ -175,7 +175,7 @@ def test_an_embedder_goes_to_every_face_command(shared_data, tmp_path):
 
     from limner.faces import YuNet, load_embedder
 
-    embedder = load_embedder(tmp_path / "mine")
+    embedder = load_embedder(tmp_path / "mine", engine="onnxruntime")  # in float32
     image = images.read(photos[0])
     chip = embedder.chip(image, YuNet().detect(image)[0])
     weights = load_weights(tmp_path / "mine" / "model.safetensors")

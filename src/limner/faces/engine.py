@@ -8,6 +8,7 @@ multiplies bfloat16, OpenVINO and torch use it (bounded by a test of the embeddi
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -101,21 +102,30 @@ def _has_openvino() -> bool:
     return find_spec("openvino") is not None
 
 
+@lru_cache(maxsize=1)
+def _openvino_core() -> Any:
+    """Return the process's one core, which is never given back.
+
+    Each core gives the main thread a stack for signals and takes it away when it goes. Of two,
+    the second to go restores the stack of the first, and the next Ctrl-C is a crash.
+    """
+    import openvino as ov
+
+    return ov.Core()
+
+
 def _openvino(path: Path, threads: int | None) -> Engine:
     if not _has_openvino():
         raise MissingExtraError(
             "the engine 'openvino' needs the package openvino: pip install 'limner[openvino]'."
         )
-    import openvino as ov
-
-    core = ov.Core()
     # A stream answers one request at a time: an engine of few threads gets as many streams as
     # the cores hold, or callers on several threads would take turns on one core.
     threads = threads or cpu_threads()
     streams = max(1, cpu_threads() // threads)
     settings = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": streams * threads}
     try:
-        compiled = core.compile_model(str(path), "CPU", settings)
+        compiled = _openvino_core().compile_model(str(path), "CPU", settings)
     except Exception as error:
         reason = str(error).splitlines()[0][:200]
         raise WeightsError(f"{path} cannot be run by OpenVINO: {reason}") from error
