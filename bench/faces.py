@@ -106,16 +106,13 @@ def bench_end_to_end(quick: bool) -> dict[str, Any]:
     ways: dict[str, Callable[[], int]] = {
         "dlib's way": lambda: sum(dlib_way.photo(f) for f in files),
     }
-    engines = ["onnxruntime"]
-    try:
-        import openvino  # noqa: F401
-
-        engines.append("openvino")
-    except ImportError:
-        pass
-    analyzers = {f"limner facenet, {e}": FaceAnalyzer(engine=e) for e in engines}
-    analyzers["limner dlib, onnxruntime"] = FaceAnalyzer(embedder="dlib")
-    analyzers["limner duo, onnxruntime"] = FaceAnalyzer(embedder="duo")
+    analyzers = {
+        "limner facenet (default)": FaceAnalyzer(),
+        "limner facenet, mirrored": FaceAnalyzer(mirror=True),
+        "limner facenet, float32": FaceAnalyzer(engine="onnxruntime"),
+        "limner dlib": FaceAnalyzer(embedder="dlib"),
+        "limner duo": FaceAnalyzer(embedder="duo"),
+    }
     for name, analyzer in analyzers.items():
         ways[name] = lambda a=analyzer: sum(1 for _ in a.analyze_many(files))
     result = in_turn(ways, rounds=3 if quick else 7)

@@ -1,19 +1,27 @@
-"""Fit what limner ships, on LFW View 1 alone: facenet's centre and every calibration.
+"""Fit what limner ships, on LFW View 1 alone: ranges, facenet's centre, every calibration.
 
-Writes ``src/limner/faces/data/centres.json`` and ``src/limner/similarity/shipped/*.json``.
+Writes ``src/limner/weights/ranges/facenet.json`` (what the graph in 8-bit integers rounds),
+``src/limner/faces/data/centres.json`` and ``src/limner/similarity/shipped/*.json``.
 ``limner evaluate fit`` does the second part for any embedder and any photos.
 """
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
+import onnx
+from onnx import helper
 
 from common import DATA, REPOSITORY
+from limner import images, weights
 from limner.evaluation import embed_photos, fit_from_files, read_pairs
-from limner.faces import load_embedder
-from limner.faces.embed import shipped_centre
+from limner.evaluation.photos import central_face
+from limner.faces import YuNet, load_embedder
+from limner.faces.engine import open_session
+from limner.faces.load import shipped_centre
+from limner.weights.write_int8 import rounded_tensors
 
 LFW = DATA / "lfw"
 TRAIN, TEST = LFW / "pairsDevTrain.txt", LFW / "pairsDevTest.txt"
@@ -25,12 +33,44 @@ WORDS = (
 EMBEDDERS = (("facenet", False), ("facenet", True), ("dlib", False), ("duo", False), ("duo", True))
 
 
+def photos_of_view_1() -> list[Path]:
+    """All photos that a pair of View 1 names."""
+    return sorted({p for file in (TRAIN, TEST) for p in read_pairs(file).locate(LFW / "images")})
+
+
+def fit_ranges(name: str = "facenet", every: int = 40) -> None:
+    """Write the lowest and highest values of an embedder's tensors over faces of View 1.
+
+    They are those of the float32 graph, over every fortieth photo (125 faces).
+    """
+    graph = onnx.load(str(weights.load(name, kinds=("onnx",)).files["onnx"]))
+    names = rounded_tensors(graph.graph)
+    graph.graph.output.extend(helper.make_empty_tensor_value_info(tensor) for tensor in names)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    onnx.save(graph, CACHE / f"{name}-all-tensors.onnx")
+    session = open_session(CACHE / f"{name}-all-tensors.onnx")
+    embedder, detector = load_embedder(name, engine="onnxruntime"), YuNet()
+    found: dict[str, tuple[float, float]] = {}
+    for path in photos_of_view_1()[::every]:
+        photo = images.read(path)
+        face = central_face(detector.detect(photo), photo.shape[:2])
+        values = session.run(names, {"chips": embedder.chip(photo, face)[None]})
+        for tensor, value in zip(names, values, strict=True):
+            low, high = found.get(tensor, (0.0, 0.0))
+            found[tensor] = min(low, float(value.min())), max(high, float(value.max()))
+    target = REPOSITORY / "src" / "limner" / "weights" / "ranges" / f"{name}.json"
+    rows = [f"{json.dumps(t)}: [{low:.5g}, {high:.5g}]" for t, (low, high) in found.items()]
+    target.parent.mkdir(exist_ok=True)
+    target.write_text("{\n" + ",\n".join(rows) + "\n}\n", "utf-8")
+    print(f"{name}: ranges of {len(found)} tensors; delete the model's folder to convert anew")
+
+
 def fit_centre() -> None:
-    """Write the mean of facenet's unit embeddings over the photos of View 1."""
-    embedder = load_embedder("facenet")
+    """Write the mean of facenet's unit embeddings over the photos of View 1, in float32."""
+    embedder = load_embedder("facenet", engine="onnxruntime")
     embedder.centre = None
     embedder.embedder_id += "-uncentred"
-    paths = sorted({p for file in (TRAIN, TEST) for p in read_pairs(file).locate(LFW / "images")})
+    paths = photos_of_view_1()
     photos = embed_photos(paths, embedder, cache=CACHE)
     centre = photos.vectors[photos.found].mean(axis=0)
     target = REPOSITORY / "src" / "limner" / "faces" / "data" / "centres.json"
@@ -52,6 +92,7 @@ def fit_calibrations() -> None:
 
 
 if __name__ == "__main__":
+    fit_ranges()
     fit_centre()
     assert shipped_centre("facenet") is not None
     fit_calibrations()

@@ -74,6 +74,25 @@ def test_engines_agree(name, request, astronaut, hopper):
             np.testing.assert_allclose(rows, reference, atol=1e-4)
 
 
+def test_facenet_runs_in_8_bit_integers_unless_asked_otherwise(chips):
+    exact = load_embedder("facenet", engine="onnxruntime")
+    default, named = load_embedder("facenet"), load_embedder("facenet", engine="int8")
+    assert default.embedder_id == named.embedder_id == exact.embedder_id
+    rows = default.embed_chips(chips)
+    np.testing.assert_array_equal(rows, named.embed_chips(chips))
+    np.testing.assert_array_equal(rows, default.single_threaded().embed_chips(chips))
+    apart = ((rows - exact.embed_chips(chips)) ** 2).sum(axis=1)
+    assert 0 < apart.min()
+    assert apart.max() < 0.02  # the threshold of two photos is 1.2
+
+
+def test_embedders_without_an_int8_graph_say_so(tiny_onnx):
+    with pytest.raises(UnknownNameError, match="dlib has no graph for the engine 'int8'; use"):
+        load_embedder("dlib", engine="int8")
+    with pytest.raises(UnknownNameError, match="the engine 'int8' cannot run"):
+        load_embedder(tiny_onnx, engine="int8")
+
+
 def test_the_same_face_is_near_and_another_far(facenet, dlib_net, astronaut, hopper):
     for analyzer in (facenet, dlib_net):
         a = analyzer.analyze(astronaut)[0].embedding.vector

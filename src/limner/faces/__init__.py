@@ -6,7 +6,8 @@
 from limner.faces.align import BoxCrop, Crop, LandmarkCrop, cut_chip, similarity_transform
 from limner.faces.analyzer import FaceAnalyzer, PhotoFaces, Pick, choose
 from limner.faces.detect import Detector, YuNet
-from limner.faces.embed import Embedder, FusedEmbedder, NetworkEmbedder, load_embedder
+from limner.faces.embed import Embedder, FusedEmbedder, NetworkEmbedder
+from limner.faces.load import load_embedder
 
 __all__ = [
     "BoxCrop",

@@ -18,7 +18,8 @@ from limner import images, weights
 from limner.device import cpu_threads
 from limner.errors import FaceCountError, InputError, LimnerError, UnknownNameError
 from limner.faces.detect import Detector, YuNet
-from limner.faces.embed import BATCH, Embedder, EngineName, load_embedder
+from limner.faces.embed import BATCH, Embedder
+from limner.faces.load import EngineName, load_embedder
 from limner.types import BoxXYXY, Embedding, Face, ImageArray
 
 if TYPE_CHECKING:

@@ -7,33 +7,18 @@ embedders into one whose squared distance is the weighted mean of theirs.
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Sequence
-from importlib import resources
-from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Protocol
 
 import numpy as np
 
-from limner import device as devices
-from limner import weights
-from limner.errors import ShapeError, UnknownNameError, WeightsError, ZeroNormError
-from limner.faces.align import ARCFACE, DLIB, FACENET, Crop, cut_chip
-from limner.faces.engine import Engine, resolve_engine
-from limner.similarity import Calibration
-from limner.similarity.shipped import bring
+from limner.errors import ShapeError, ZeroNormError
+from limner.faces.align import Crop, cut_chip
+from limner.faces.engine import Engine
 from limner.types import Face, FloatArray, ImageArray
-from limner.weights.custom import FOLDER_FILE
-
-CROPS: dict[str, Crop] = {"facenet": FACENET, "dlib": DLIB}
-"""How each embedder of the registry wants its chip; counts towards ``preprocessing`` there."""
-
-_CUSTOM_CROPS: dict[str, Crop] = {"arcface": ARCFACE, "facenet": FACENET, "dlib": DLIB}
 
 BATCH = 16
 """Chips that go through a network at once: more gain nothing on a CPU and cost memory."""
-
-EngineName = Literal["auto", "onnxruntime", "openvino", "torch"]
 
 
 class Embedder(Protocol):
@@ -209,17 +194,6 @@ class FusedEmbedder:
         return unit_rows(np.concatenate(joined, axis=1))
 
 
-def shipped_centre(name: str) -> FloatArray | None:
-    """Return the mean unit embedding that is taken from an embedder's; None where none is.
-
-    It was computed on the photos of LFW View 1 by ``bench/fit_shipped.py``, and counts
-    towards ``preprocessing`` in the registry.
-    """
-    text = resources.files("limner.faces").joinpath("data/centres.json").read_text("utf-8")
-    row = json.loads(text).get(name)
-    return None if row is None else np.asarray(row, np.float32)
-
-
 def unit_rows(rows: FloatArray) -> FloatArray:
     """Scale each row of (N, D) to length one.
 
@@ -233,164 +207,3 @@ def unit_rows(rows: FloatArray) -> FloatArray:
             "check its mean, std and colour order."
         )
     return np.asarray(rows / norms, np.float32)
-
-
-def load_embedder(
-    name_or_path: str | Path = "facenet",
-    *,
-    device: str = "auto",
-    engine: EngineName = "auto",
-    mirror: bool = False,
-    options: weights.OnnxOptions | None = None,
-    threads: int | None = None,
-) -> NetworkEmbedder | FusedEmbedder:
-    """Load an embedder: one of the registry, or a user's own ONNX file.
-
-    Args:
-        name_or_path: A name of the registry, a path that ends in ``.onnx``, or a folder that
-            ``limner train embed`` wrote.
-        device: As `limner.device.resolve` takes it.
-        engine: ``auto`` is torch on a GPU, and on a CPU what was measured fastest there.
-        mirror: Whether mirrored chips are averaged in.
-        options: How to feed a user's own file; None to read the file beside it.
-        threads: Threads of the engine; None for all that this process may use.
-
-    Raises:
-        UnknownNameError: If there is no embedder of that name.
-        WeightsError: If the weights cannot be had or read.
-        InputError: If a user's file contradicts its options.
-    """
-    if engine not in get_args(EngineName):
-        words = ", ".join(repr(word) for word in get_args(EngineName))
-        raise UnknownNameError(f"engine must be one of {words}, got {engine!r}.")
-    where = devices.resolve(device)
-    if str(name_or_path).endswith(".onnx"):
-        return _custom(Path(name_or_path), options, where, engine, mirror, threads)
-    name = str(name_or_path)
-    known = [n for n in weights.names() if weights.spec(n).task == "embedder"]
-    if name not in known and Path(name).is_dir():
-        return _from_folder(Path(name), options, where, engine, mirror, threads)
-    if name not in known:
-        raise UnknownNameError(
-            f"there is no embedder {name!r}; there are {', '.join(known)}, "
-            "or give the path of your own .onnx file, or a folder that limner train wrote."
-        )
-    spec = weights.spec(name)
-    if spec.parts:
-        parts = [
-            (_registered(p.name, where, engine, mirror, threads), p.weight) for p in spec.parts
-        ]
-        return FusedEmbedder(name=name, embedder_id=spec.embedder_id, parts=parts)
-    return _registered(name, where, engine, mirror, threads)
-
-
-def _registered(
-    name: str, where: str, engine: EngineName, mirror: bool, threads: int | None
-) -> NetworkEmbedder:
-    loaded = weights.load(name, kinds=("onnx",))
-    spec = loaded.spec
-    if spec.size_px is None or spec.dim is None:
-        raise WeightsError(f"{name}: the registry states neither size_px nor dim.")
-
-    def open_engine(count: int | None) -> Engine:
-        return resolve_engine(
-            engine,
-            where,
-            onnx_path=loaded.files["onnx"],
-            module=lambda: weights.torch_module(loaded),
-            threads=count,
-        )
-
-    return NetworkEmbedder(
-        name=name,
-        embedder_id=spec.embedder_id,
-        dim=spec.dim,
-        chip_size=spec.size_px,
-        crop=CROPS[name],
-        engine=open_engine(threads),
-        mirror=mirror,
-        reopen=open_engine if where == "cpu" and engine != "torch" else None,
-        centre=shipped_centre(name),
-    )
-
-
-def _custom(
-    path: Path,
-    options: weights.OnnxOptions | None,
-    where: str,
-    engine: EngineName,
-    mirror: bool,
-    threads: int | None,
-) -> NetworkEmbedder:
-    model = weights.inspect_onnx(path, options)
-    if engine == "torch":
-        raise UnknownNameError(
-            f"{path} is an ONNX file, which the engine 'torch' cannot run; "
-            "use 'auto', 'onnxruntime' or 'openvino'."
-        )
-
-    def open_engine(count: int | None) -> Engine:
-        runner = resolve_engine(engine, "cpu", onnx_path=path, module=None, threads=count)
-
-        def feed(chips: ImageArray) -> FloatArray:
-            rows = [_prepare(chips, model)] if model.batch is None else _one_by_one(chips, model)
-            return np.concatenate([runner(batch).reshape(len(batch), -1) for batch in rows])
-
-        return feed
-
-    return NetworkEmbedder(
-        name=model.name,
-        embedder_id=model.embedder_id,
-        dim=model.dim,
-        chip_size=model.chip_size,
-        crop=_CUSTOM_CROPS[model.options.crop],
-        engine=open_engine(threads),
-        mirror=mirror,
-        reopen=open_engine,
-    )
-
-
-def _from_folder(
-    folder: Path,
-    options: weights.OnnxOptions | None,
-    where: str,
-    engine: EngineName,
-    mirror: bool,
-    threads: int | None,
-) -> NetworkEmbedder:
-    """Load a trained embedder, and its thresholds and probabilities where it has them."""
-    path = folder / FOLDER_FILE
-    if not path.is_file():
-        raise WeightsError(
-            f"{folder} holds no trained embedder: there is no {FOLDER_FILE}; "
-            "`limner train embed DIR -o FOLDER` writes one."
-        )
-    if not path.with_suffix(".toml").is_file():
-        raise WeightsError(
-            f"{folder} holds no embedder; a classifier answers `limner classify face`."
-        )
-    embedder = _custom(path, options, where, engine, mirror, threads)
-    heads = folder / "pair_heads.json"
-    if heads.is_file():
-        calibration = Calibration.load(heads)
-        if calibration.embedder_id == embedder.embedder_id:
-            bring(calibration)
-    return embedder
-
-
-def _one_by_one(chips: ImageArray, model: weights.CustomModel) -> list[Any]:
-    return [_prepare(chips[i : i + 1], model) for i in range(len(chips))]
-
-
-def _prepare(chips: ImageArray, model: weights.CustomModel) -> Any:
-    if model.options.colour == "bgr":
-        chips = chips[..., ::-1]
-    if model.dtype == "uint8":
-        values: Any = chips
-    else:
-        mean = np.asarray(model.options.mean, np.float32)
-        std = np.asarray(model.options.std, np.float32)
-        values = (chips.astype(np.float32) - mean) / std
-    if model.layout == "nchw":
-        values = values.transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(values)

@@ -3,6 +3,7 @@
 An `Engine` takes uint8 RGB chips (N, S, S, 3), or whatever array its graph reads, and gives
 float32 (N, D). All of them give the same vectors to 1e-4 in float32; where the processor
 multiplies bfloat16, OpenVINO and torch use it (bounded by a test of the embeddings' cosine).
+A graph in 8-bit integers is run by ONNX Runtime.
 """
 
 from __future__ import annotations

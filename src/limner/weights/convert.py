@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,21 +17,34 @@ if TYPE_CHECKING:
     from limner.nets.preprocess import Preprocess
 
 # Counts up when a converted file changes; older ones are then made again.
-CONVERTER_VERSION = 1
+CONVERTER_VERSION = 2
 
 
 def kinds_of(spec: ModelSpec) -> tuple[str, ...]:
-    """Return the kinds of file that a model has: of `onnx` and `safetensors`."""
+    """Return the kinds of file that a model has: of `onnx`, `int8` and `safetensors`."""
     if spec.converter == "composite":
         return ()
     if spec.task in ("encoder", "trunk"):
         return ("safetensors",)
-    return ("onnx",) if spec.converter in ("as_is", "any_size") else ("onnx", "safetensors")
+    if spec.converter in ("as_is", "any_size"):
+        return ("onnx",)
+    return ("onnx", "int8", "safetensors") if spec.int8 else ("onnx", "safetensors")
 
 
 def path_of(spec: ModelSpec, kind: str, folder: Path) -> Path:
     """Return where the file of a kind lies; for a model used as it comes, the original."""
-    return folder / (spec.file if spec.converter == "as_is" else f"{spec.name}.{kind}")
+    if spec.converter == "as_is":
+        return folder / spec.file
+    return folder / f"{spec.name}.{'int8.onnx' if kind == 'int8' else kind}"
+
+
+def ranges_of(spec: ModelSpec) -> dict[str, tuple[float, float]]:
+    """Return the lowest and highest value of the tensors that the int8 graph rounds.
+
+    They were measured on the photos of LFW View 1 by ``bench/fit_shipped.py``.
+    """
+    text = resources.files("limner.weights").joinpath(f"ranges/{spec.name}.json").read_text("utf-8")
+    return {name: (float(low), float(high)) for name, (low, high) in json.loads(text).items()}
 
 
 def convert(spec: ModelSpec, folder: Path) -> None:
@@ -65,7 +80,12 @@ def convert(spec: ModelSpec, folder: Path) -> None:
     model = module_from_state(spec, state)
     del state  # 90 MB of facenet are enough in memory once
     onnx = onnx_bytes(model, size=spec.size_px, dim=spec.dim)
+    del model
     write_whole(path_of(spec, "onnx", folder), onnx)
+    if spec.int8:
+        from limner.weights.write_int8 import int8_bytes
+
+        write_whole(path_of(spec, "int8", folder), int8_bytes(onnx, ranges_of(spec)))
 
 
 def any_size_bytes(original: Path) -> bytes:

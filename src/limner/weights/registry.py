@@ -110,6 +110,7 @@ class ModelSpec:
         mean: Per channel, for `fixed`.
         std: Per channel, for `fixed`.
         dim: Width of the embedding; None for the others.
+        int8: Whether a graph in 8-bit integers is made too, for inference on a CPU.
         file: Name of the original file; empty for a composite.
         sha256: Of the original file; for a composite, of its parts' digests and weights.
         bytes: Size of the original file.
@@ -135,6 +136,7 @@ class ModelSpec:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     dim: int | None = None
+    int8: bool = False
     file: str = ""
     sha256: str = ""
     bytes: int = 0

@@ -48,7 +48,7 @@ class Loaded:
 
     Attributes:
         spec: What the registry says.
-        files: Paths by kind, `onnx` and `safetensors`; empty for a composite.
+        files: Paths by kind, `onnx`, `int8` and `safetensors`; empty for a composite.
         source: Where the original came from.
         digest: SHA-256 of the original; for a composite, of its parts.
         parts: The loaded parts of a composite.

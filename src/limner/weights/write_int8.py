@@ -1,0 +1,191 @@
+"""Write an embedder's ONNX graph again in 8-bit integers.
+
+Activations are unsigned bytes on one grid a tensor, weights signed bytes on one grid an output
+channel, sums 32-bit integers: 2 to 4 times the speed of float32 on a CPU, a quarter of the size.
+
+Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient
+Integer-Arithmetic-Only Inference" (CVPR 2018), equations 1 to 8; the graph is written in ONNX's
+QuantizeLinear/DequantizeLinear form, which ONNX Runtime and OpenVINO turn into integer kernels.
+Differs: weights have a grid an output channel, not one a layer. The ranges of the activations
+come with the package, so that converting needs no photographs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from limner.errors import WeightsError
+
+Range = tuple[float, float]
+
+_INTEGER_OPS = ("Conv", "Add", "Concat", "MaxPool")
+_STEPS = 255  # between the lowest and the highest unsigned byte
+_LARGEST_WEIGHT = 127
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Real value = scale * (byte - zero); equation 1."""
+
+    scale: np.float32
+    zero: int
+
+    @staticmethod
+    def of(low: float, high: float) -> _Grid:
+        """The finest grid that covers a range and holds zero exactly."""
+        low, high = min(low, 0.0), max(high, 0.0)
+        scale = np.float32(max(high - low, 1e-6) / _STEPS)
+        return _Grid(scale, round(-low / float(scale)))
+
+
+class _Writer:
+    """The nodes and weights collected so far."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self.stored = {tensor.name: tensor for tensor in graph.initializer}
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: list[onnx.TensorProto] = []
+        self.grids: dict[str, _Grid] = {}
+        self.rounded: dict[str, str] = {}  # a tensor to what stands for it from there on
+
+    def constant(self, name: str, value: NDArray[np.generic]) -> str:
+        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def add(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
+        return output
+
+    def quantise(self, tensor: str, grid: _Grid, source: str) -> None:
+        """Round a tensor to its grid; whoever reads it then reads the rounded one."""
+        ends = [
+            self.constant(f"{tensor}.scale", np.asarray(grid.scale)),
+            self.constant(f"{tensor}.zero", np.asarray(grid.zero, np.uint8)),
+        ]
+        self.add("QuantizeLinear", [source, *ends], f"{tensor}.bytes")
+        self.rounded[tensor] = self.add(
+            "DequantizeLinear", [f"{tensor}.bytes", *ends], f"{tensor}.rounded"
+        )
+        self.grids[tensor] = grid
+
+    def convolution(self, node: onnx.NodeProto) -> None:
+        """Take a convolution over, its weights on the finest grid of each output channel."""
+        data, weight, *bias = node.input
+        values = numpy_helper.to_array(self.stored[weight]).astype(np.float64)
+        scales = _weight_scales(values)
+        inputs = [self.rounded[data], self.parameter(weight, values, scales, np.int8)]
+        for name in bias:
+            # Equation 11: on the grid of the sums, so that adding it is exact.
+            values = numpy_helper.to_array(self.stored[name]).astype(np.float64)
+            inputs.append(self.parameter(name, values, self.grids[data].scale * scales, np.int32))
+        self.take(node, inputs)
+
+    def parameter(
+        self, name: str, values: NDArray[np.float64], scales: NDArray[np.float32], dtype: Any
+    ) -> str:
+        """Round a parameter to one grid an output channel, which is its first axis."""
+        steps = scales.astype(np.float64).reshape(-1, *[1] * (values.ndim - 1))
+        inputs = [
+            self.constant(f"{name}.integers", np.rint(values / steps).astype(dtype)),
+            self.constant(f"{name}.scale", scales),
+            self.constant(f"{name}.zero", np.zeros(len(scales), dtype)),
+        ]
+        return self.add("DequantizeLinear", inputs, f"{name}.rounded", axis=0)
+
+    def take(self, node: onnx.NodeProto, inputs: list[str]) -> None:
+        """Take a node over with other inputs."""
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copy.input[:] = inputs
+        self.nodes.append(copy)
+
+
+def _weight_scales(weight: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the step of each output channel's grid of signed bytes.
+
+    Processors with AVX2 but without VNNI add two neighbouring products of bytes in 16 bits.
+    Two neighbours may therefore not exceed 128 together: 255 * 128 < 2^15. Neighbours are
+    those of the flat weights, channels first and channels last.
+    """
+    rows = len(weight)
+    peaks = [np.abs(weight).reshape(rows, -1).max(axis=1)]
+    for flat in (weight.reshape(rows, -1), weight.transpose(0, 2, 3, 1).reshape(rows, -1)):
+        peaks.append(np.abs(flat[:, :-1] + flat[:, 1:]).max(axis=1, initial=0.0))
+    # Rounding adds a half to each of the two: from 127 to 128 at most.
+    return (np.maximum(np.max(peaks, axis=0), 1e-12) / _LARGEST_WEIGHT).astype(np.float32)
+
+
+def rounded_tensors(graph: onnx.GraphProto) -> list[str]:
+    """Return the names of the tensors that `int8_bytes` needs a range of, in the graph's order.
+
+    They are what its convolutions, sums, joints and pools read and write, without what a
+    convolution or a sum hands to its ReLU.
+    """
+    read_by: dict[str, list[str]] = {}
+    for node in graph.node:
+        for name in node.input:
+            read_by.setdefault(name, []).append(node.op_type)
+    stored = {t.name for t in graph.initializer}
+    wanted: dict[str, None] = {}
+    for node in graph.node:
+        if node.op_type == "Conv":
+            wanted[node.input[0]] = None
+        elif node.op_type in _INTEGER_OPS:
+            wanted.update(dict.fromkeys(name for name in node.input if name not in stored))
+        if node.op_type in (*_INTEGER_OPS, "Relu") and read_by.get(node.output[0]) != ["Relu"]:
+            wanted[node.output[0]] = None
+    return list(wanted)
+
+
+def int8_bytes(data: bytes, ranges: Mapping[str, Range]) -> bytes:
+    """Return an embedder's graph in 8-bit integers as the bytes of an ONNX file.
+
+    Inputs and outputs are those of the float32 graph; what is not a convolution, a sum, a joint
+    or a pool (the normalisation in front, the head) stays in float32.
+
+    Args:
+        data: What `limner.weights.write_onnx.onnx_bytes` returned.
+        ranges: Lowest and highest value of each of `rounded_tensors`, over faces.
+
+    Raises:
+        WeightsError: If a range is missing, or the graph is not of that kind.
+    """
+    model = onnx.load_model_from_string(data)
+    needed = rounded_tensors(model.graph)
+    missing = [name for name in needed if name not in ranges]
+    if missing:
+        raise WeightsError(
+            f"Cannot write int8: no range for {missing[0]} and {len(missing) - 1} other tensors; "
+            "they are measured by `python bench/fit_shipped.py`."
+        )
+    writer = _Writer(model.graph)
+    for node in model.graph.node:
+        output = source = node.output[0]
+        if node.op_type == "Conv":
+            writer.convolution(node)
+        elif node.op_type == "Relu" and output in needed and node.input[0] not in needed:
+            # A grid that begins at zero cuts what is below: the ReLU itself is not needed.
+            source = node.input[0]
+        else:
+            writer.take(node, [writer.rounded.get(name, name) for name in node.input])
+        if output in needed:
+            grid = _Grid.of(0.0 if node.op_type == "Relu" else ranges[output][0], ranges[output][1])
+            if node.op_type == "MaxPool":
+                grid = writer.grids[node.input[0]]  # the largest of some bytes is one of them
+            writer.quantise(output, grid, source)
+    used = {name for node in writer.nodes for name in node.input}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    model.graph.ClearField("node")
+    model.graph.node.extend(writer.nodes)
+    model.graph.ClearField("initializer")
+    model.graph.initializer.extend([*kept, *writer.weights])
+    result = bytes(model.SerializeToString(deterministic=True))
+    onnx.checker.check_model(result, full_check=True)
+    return result
