@@ -237,7 +237,7 @@ def bench_accuracy(quick: bool) -> dict[str, Any]:
     cache = REPOSITORY / "out" / "cache"
     for name, mirror in (
         *(("facenet", False), ("dlib", False), ("duo", False)),
-        *(("facenet", True), ("duo", True)),
+        *(("facenet", True), ("dlib", True)),
     ):
         title = f"{name}, mirrored" if mirror else name
         print(f"  {title} ...", flush=True)

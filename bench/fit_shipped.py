@@ -30,7 +30,7 @@ WORDS = (
     "LFW View 1: fitted on pairsDevTrain (1,100 + 1,100 pairs), checked on pairsDevTest "
     "(500 + 500), false matches from all pairs of different people among their photos"
 )
-EMBEDDERS = (("facenet", False), ("facenet", True), ("dlib", False), ("duo", False), ("duo", True))
+EMBEDDERS = (("facenet", False), ("facenet", True), ("dlib", False), ("dlib", True), ("duo", False))
 
 
 def photos_of_view_1() -> list[Path]:

@@ -86,6 +86,20 @@ DLIB = LandmarkCrop(
 )
 """Where YuNet's landmarks lie in the chips that dlib cuts itself (150 px, padding 0.25)."""
 
+DLIB_POINTS = LandmarkCrop(
+    tuple(
+        ((x + 0.25) / 1.5, (y + 0.25) / 1.5)
+        for x, y in (
+            (0.8595674595992, 0.2134981538014),
+            (0.6460604764104, 0.2289674387677),
+            (0.1205750620789, 0.2137274526848),
+            (0.3340850613712, 0.2290642403242),
+            (0.4901123135679, 0.6277975316475),
+        )
+    )
+)
+"""Where dlib puts its own five landmarks in a chip: its mean face, with padding 0.25."""
+
 ARCFACE = LandmarkCrop(
     tuple(
         (x / 112, y / 112)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -54,6 +55,7 @@ class NetworkEmbedder:
         dim: Width of the embedding.
         chip_size: Height and width of a chip in pixels.
         crop: How the chip is cut.
+        points: Finds the landmarks that the crop is fitted to; None for the detector's.
         engine: What runs the network: uint8 RGB chips (N, S, S, 3) in, (N, D) out.
         mirror: Whether the chip's mirror image is embedded too and the two are averaged:
             twice the work for a little accuracy.
@@ -76,6 +78,7 @@ class NetworkEmbedder:
         mirror: bool = False,
         reopen: Callable[[int], Engine] | None = None,
         centre: FloatArray | None = None,
+        points: Callable[[ImageArray, Face], FloatArray] | None = None,
     ) -> None:
         self.name = name
         self.embedder_id = f"{embedder_id}-m" if mirror else embedder_id
@@ -85,6 +88,7 @@ class NetworkEmbedder:
         self.engine = engine
         self.mirror = mirror
         self.centre = centre
+        self.points = points
         self._reopen = reopen
         self._one: NetworkEmbedder | None = None
 
@@ -101,6 +105,8 @@ class NetworkEmbedder:
 
     def chip(self, image: ImageArray, face: Face) -> ImageArray:
         """Cut the chip of a face, shape (chip_size, chip_size, 3), uint8 RGB."""
+        if self.points is not None:
+            face = replace(face, landmarks_xy=self.points(image, face))
         return cut_chip(image, face, self.crop, size=self.chip_size)
 
     def embed_chips(self, chips: Sequence[ImageArray]) -> FloatArray:
@@ -149,7 +155,7 @@ class FusedEmbedder:
         total = sum(weight for _, weight in parts)
         self.name = name
         self.parts = [(part, float(np.sqrt(weight / total))) for part, weight in parts]
-        self.embedder_id = f"{embedder_id}-m" if parts[0][0].mirror else embedder_id
+        self.embedder_id = embedder_id
         self.dim = sum(part.dim for part, _ in parts)
         # The chips of all parts are stacked below each other and padded to one width.
         self.chip_size = max(part.chip_size for part, _ in parts)

@@ -12,15 +12,17 @@ import numpy as np
 from limner import device as devices
 from limner import weights
 from limner.errors import UnknownNameError, WeightsError
-from limner.faces.align import ARCFACE, DLIB, FACENET, Crop
+from limner.faces.align import ARCFACE, DLIB, DLIB_POINTS, FACENET, Crop
 from limner.faces.embed import FusedEmbedder, NetworkEmbedder
 from limner.faces.engine import Engine, resolve_engine
+from limner.faces.five_points import FivePoints
 from limner.similarity import Calibration
 from limner.similarity.shipped import bring
 from limner.types import FloatArray, ImageArray
 from limner.weights.custom import FOLDER_FILE
+from limner.weights.registry import MIRRORED
 
-CROPS: dict[str, Crop] = {"facenet": FACENET, "dlib": DLIB}
+CROPS: dict[str, Crop] = {"facenet": FACENET, "dlib": DLIB_POINTS}
 """How each embedder of the registry wants its chip; counts towards ``preprocessing`` there."""
 
 _CUSTOM_CROPS: dict[str, Crop] = {"arcface": ARCFACE, "facenet": FACENET, "dlib": DLIB}
@@ -56,7 +58,7 @@ def load_embedder(
         device: As `limner.device.resolve` takes it.
         engine: ``auto`` is torch on a GPU, and on a CPU what was measured fastest there:
             ``int8`` for the embedders that have such a graph, ONNX Runtime in 8-bit integers.
-        mirror: Whether mirrored chips are averaged in.
+        mirror: Whether mirrored chips are averaged in; duo always does that.
         options: How to feed a user's own file; None to read the file beside it.
         threads: Threads of the engine; None for all that this process may use.
 
@@ -83,9 +85,12 @@ def load_embedder(
     spec = weights.spec(name)
     if spec.parts:
         parts = [
-            (_registered(p.name, where, engine, mirror, threads), p.weight) for p in spec.parts
+            (_registered(p.name, where, engine, mirror or p.mirror, threads), p.weight)
+            for p in spec.parts
         ]
-        return FusedEmbedder(name=name, embedder_id=spec.embedder_id, parts=parts)
+        more = mirror and not all(p.mirror for p in spec.parts)
+        own_id = f"{spec.embedder_id}{MIRRORED}" if more else spec.embedder_id
+        return FusedEmbedder(name=name, embedder_id=own_id, parts=parts)
     return _registered(name, where, engine, mirror, threads)
 
 
@@ -123,7 +128,14 @@ def _registered(
         mirror=mirror,
         reopen=open_engine if where == "cpu" and engine != "torch" else None,
         centre=shipped_centre(name),
+        points=_five_points() if "dlib_points" in spec.needs else None,
     )
+
+
+def _five_points() -> FivePoints:
+    from safetensors.numpy import load_file
+
+    return FivePoints(load_file(weights.load("dlib_points").files["safetensors"]))
 
 
 def _custom(

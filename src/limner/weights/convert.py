@@ -24,7 +24,7 @@ def kinds_of(spec: ModelSpec) -> tuple[str, ...]:
     """Return the kinds of file that a model has: of `onnx`, `int8` and `safetensors`."""
     if spec.converter == "composite":
         return ()
-    if spec.task in ("encoder", "trunk"):
+    if spec.task in ("encoder", "trunk", "landmarks"):
         return ("safetensors",)
     if spec.converter in ("as_is", "any_size"):
         return ("onnx",)
@@ -61,6 +61,15 @@ def convert(spec: ModelSpec, folder: Path) -> None:
         return
     if spec.converter == "any_size":
         write_whole(path_of(spec, "onnx", folder), any_size_bytes(folder / spec.file))
+        return
+    if spec.task == "landmarks":
+        from safetensors.numpy import save as save_arrays
+
+        from limner.weights.read_points import read_points
+
+        arrays = read_points(folder / spec.file)
+        data = save_arrays(arrays, {"original_sha256": spec.sha256})
+        write_whole(path_of(spec, "safetensors", folder), data)
         return
     from safetensors.torch import save
 

@@ -14,9 +14,17 @@ from typing import Any, Literal, get_args
 
 from limner.errors import UnknownNameError, WeightsError
 
-Task = Literal["detector", "embedder", "encoder", "stylizer", "trunk"]
+Task = Literal["detector", "landmarks", "embedder", "encoder", "stylizer", "trunk"]
 Converter = Literal[
-    "as_is", "any_size", "facenet", "dlib", "torchvision", "hed", "efficientnet_lite", "composite"
+    "as_is",
+    "any_size",
+    "facenet",
+    "dlib",
+    "dlib_points",
+    "torchvision",
+    "hed",
+    "efficientnet_lite",
+    "composite",
 ]
 Input = Literal["uint8_nhwc_rgb", "float32_nchw", "float32_nhwc"]
 Colour = Literal["rgb", "bgr"]
@@ -71,10 +79,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Part:
-    """One embedder inside a composite, and the weight of its distance."""
+    """One embedder inside a composite, the weight of its distance, and whether it is mirrored."""
 
     name: str
     weight: float
+    mirror: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.weight) and self.weight > 0):
@@ -88,7 +97,8 @@ class ModelSpec:
     Attributes:
         name: Short name, such as `facenet`.
         title: One line for people.
-        task: `detector`, `embedder`, `encoder` (whose activations are read by name),
+        task: `detector`, `landmarks` (finds the points that chips are aligned by),
+            `embedder`, `encoder` (whose activations are read by name),
             `stylizer` (a feed-forward network that paints, or a part of one) or `trunk` (a
             classifier that trainings start from).
         architecture: The network in words.
@@ -116,6 +126,7 @@ class ModelSpec:
         bytes: Size of the original file.
         sources: Where it can be had, in order.
         parts: The embedders of a composite.
+        needs: Other models that must be there for this one to be used.
     """
 
     name: str
@@ -142,6 +153,7 @@ class ModelSpec:
     bytes: int = 0
     sources: tuple[Source, ...] = ()
     parts: tuple[Part, ...] = ()
+    needs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _one_of("task", self.task, Task)
@@ -170,7 +182,10 @@ class ModelSpec:
 
 
 def _composite_digest(parts: tuple[Part, ...], specs: Mapping[str, ModelSpec]) -> str:
-    lines = [f"{p.name} {specs[p.name].sha256} {p.weight!r}" for p in parts]
+    lines = [
+        f"{p.name} {specs[p.name].sha256} {p.weight!r}{' mirrored' if p.mirror else ''}"
+        for p in parts
+    ]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -187,11 +202,14 @@ def parse(text: str) -> dict[str, ModelSpec]:
             fields = dict(entry)
             fields["sources"] = tuple(Source(**s) for s in fields.get("sources", []))
             fields["parts"] = tuple(Part(**p) for p in fields.get("parts", []))
+            fields["needs"] = tuple(str(other) for other in fields.get("needs", []))
             for key in ("mean", "std", "value_range"):
                 if key in fields:
                     fields[key] = tuple(float(v) for v in fields[key])
             if fields["parts"]:
                 fields["sha256"] = _composite_digest(fields["parts"], specs)
+            if missing := [other for other in fields["needs"] if other not in specs]:
+                raise WeightsError(f"{name} needs {missing[0]}, which must stand before it.")
             specs[name] = ModelSpec(name=name, **fields)
     except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"The registry of models is malformed: {error}.") from error

@@ -138,6 +138,8 @@ def ensure(
     thorough: bool = False,
 ) -> Loaded:
     """Do what `load` does, for a model that need not be in the registry."""
+    for other in spec.needs:
+        load(other, progress=progress, offline=offline, thorough=thorough)
     if spec.converter == "composite":
         parts = tuple(
             load(p.name, progress=progress, offline=offline, kinds=kinds, thorough=thorough)
@@ -247,10 +249,10 @@ def status(name: str) -> Status:
         UnknownNameError: If the registry has no model of that name.
     """
     spec = registry.spec(name)
+    order: tuple[State, ...] = ("absent", "fetched", "ready")
+    others = [status(other) for other in (*(p.name for p in spec.parts), *spec.needs)]
     if spec.converter == "composite":
-        parts = [status(p.name) for p in spec.parts]
-        order: tuple[State, ...] = ("absent", "fetched", "ready")
-        worst = min((p.state for p in parts), key=order.index)
+        worst = min((other.state for other in others), key=order.index)
         return Status(name, worst, cache_dir(), 0, "its parts")
     folder = model_dir(spec)
     sidecar = _read_sidecar(folder)
@@ -260,6 +262,7 @@ def status(name: str) -> Status:
         state = "ready"
     elif (folder / spec.file).is_file():
         state = "fetched"
+    state = min((state, *(other.state for other in others)), key=order.index)
     try:
         size = sum(p.stat().st_size for p in folder.iterdir() if p.is_file())
     except OSError:
@@ -274,10 +277,10 @@ def verify(name: str) -> Verification:
         UnknownNameError: If the registry has no model of that name.
     """
     spec = registry.spec(name)
+    files: dict[str, Literal["ok", "damaged", "missing"]] = {}
+    for other in (*(part.name for part in spec.parts), *spec.needs):
+        files.update(verify(other).files)
     if spec.converter == "composite":
-        files: dict[str, Literal["ok", "damaged", "missing"]] = {}
-        for part in spec.parts:
-            files.update(verify(part.name).files)
         return Verification(name, files)
     folder = model_dir(spec)
     wanted: dict[Path, str] = {folder / spec.file: spec.sha256}
@@ -289,7 +292,8 @@ def verify(name: str) -> Verification:
                 wanted[path] = str(sidecar["files"][kind]["sha256"])
             except (KeyError, TypeError):
                 wanted[path] = ""
-    return Verification(name, {p.name: _verdict(p, digest) for p, digest in wanted.items()})
+    files.update({path.name: _verdict(path, digest) for path, digest in wanted.items()})
+    return Verification(name, files)
 
 
 def _verdict(path: Path, digest: str) -> Literal["ok", "damaged", "missing"]:

@@ -119,7 +119,8 @@ def _weight_scales(weight: NDArray[np.float64]) -> NDArray[np.float32]:
     for flat in (weight.reshape(rows, -1), weight.transpose(0, 2, 3, 1).reshape(rows, -1)):
         peaks.append(np.abs(flat[:, :-1] + flat[:, 1:]).max(axis=1, initial=0.0))
     # Rounding adds a half to each of the two: from 127 to 128 at most.
-    return (np.maximum(np.max(peaks, axis=0), 1e-12) / _LARGEST_WEIGHT).astype(np.float32)
+    widest = np.maximum(np.max(peaks, axis=0), 1e-12)
+    return np.asarray(widest / _LARGEST_WEIGHT, np.float32)
 
 
 def rounded_tensors(graph: onnx.GraphProto) -> list[str]:
