@@ -88,7 +88,7 @@ DLIB = LandmarkCrop(
 
 DLIB_POINTS = LandmarkCrop(
     tuple(
-        ((x + 0.25) / 1.5, (y + 0.25) / 1.5)
+        ((x + 0.25) / 1.5 - 0.5 / 150, (y + 0.25) / 1.5 - 0.5 / 150)
         for x, y in (
             (0.8595674595992, 0.2134981538014),
             (0.6460604764104, 0.2289674387677),
@@ -98,7 +98,10 @@ DLIB_POINTS = LandmarkCrop(
         )
     )
 )
-"""Where dlib puts its own five landmarks in a chip: its mean face, with padding 0.25."""
+"""Where dlib puts its own five landmarks in a chip: its mean face, with padding 0.25.
+
+dlib counts from the outer edge of the first pixel there, we from its centre.
+"""
 
 ARCFACE = LandmarkCrop(
     tuple(

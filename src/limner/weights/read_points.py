@@ -22,7 +22,7 @@ from limner.errors import WeightsError
 _MAX_BYTES = 64 * 1024 * 1024
 _POINTS, _VALUES = 5, 10  # x and y of each
 _MAX_STAGES, _MAX_TREES, _MAX_DEPTH, _MAX_PIXELS = 64, 5_000, 8, 10_000
-_MAX_EXPONENT = 1_000  # dlib marks infinities and NaN by exponents beyond
+_MAX_EXPONENT = 100  # dlib marks infinities and NaN by exponents far beyond
 
 
 class _Numbers:
@@ -50,8 +50,9 @@ class _Numbers:
     def real(self) -> float:
         mantissa, exponent = self.integer(), self.integer()
         if abs(exponent) > _MAX_EXPONENT:
-            raise self.damaged("a number that is not finite")
-        return float(mantissa) * 2.0**exponent
+            raise self.damaged("a number that is not finite or far too large")
+        value: float = mantissa * 2.0**exponent
+        return value
 
     def count(self, what: str, *, most: int) -> int:
         value = self.integer()
@@ -101,7 +102,7 @@ def read_points(path: Path) -> dict[str, NDArray[Any]]:
             "anchors": np.array(anchors, np.int32),
             "offsets": np.array(offsets, np.float32),
         }
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError) as error:  # lists of unequal length, or a huge index
         raise WeightsError(
             "The dlib landmark file is damaged: its stages or trees differ in size."
         ) from error
