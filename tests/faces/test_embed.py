@@ -136,7 +136,7 @@ def test_the_centre_is_taken_from_unit_embeddings(facenet, chips):
 
 
 def test_duo_adds_the_distances_of_its_parts(astronaut, hopper):
-    pair = [FaceAnalyzer(embedder=name) for name in ("facenet", "dlib", "duo")]
+    pair = [FaceAnalyzer(embedder=name, mirror=True) for name in ("facenet", "dlib", "duo")]
     distances = []
     for analyzer in pair:
         a, b = (analyzer.analyze(image)[0].embedding.vector for image in (astronaut, hopper))
@@ -146,6 +146,9 @@ def test_duo_adds_the_distances_of_its_parts(astronaut, hopper):
     expected = (parts["facenet"] * distances[0] + parts["dlib"] * distances[1]) / total
     assert distances[2] == pytest.approx(expected, abs=1e-5)
     assert pair[2].embedder.dim == 256
+    # Its parts are mirrored anyway: asking for it changes nothing, and is no other embedder.
+    assert pair[2].embedder.embedder_id == load_embedder("duo").embedder_id
+    assert all(part.mirror for part, _ in load_embedder("duo").parts)
 
 
 def test_duo_embeds_the_chips_that_it_keeps(astronaut):

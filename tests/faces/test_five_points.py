@@ -85,7 +85,10 @@ def test_against_dlib(points, portraits, tmp_path):
             far.append(np.abs(points.locate(photo, complex(x, y), s) - wanted))
             chip = cut_chip(photo, replace(face, landmarks_xy=wanted), DLIB_POINTS, size=150)
             other = dlib.get_face_chip(photo, found, 150, 0.25)
-            assert np.abs(chip.astype(int) - other.astype(int)).mean() < 0.8
+            apart = np.abs(chip.astype(int) - other.astype(int)).mean()
+            # Half a pixel aside would be 3 or more. Hopper's face is larger than the chip, where
+            # we average and dlib skips pixels.
+            assert apart < (1 if photo is portraits[0][0] else 5)
     # dlib rounds to whole pixels, and counts in single precision.
     assert np.max(far) < 0.75
 

@@ -94,4 +94,4 @@ def test_verify_of_the_real_cache():
     weights.load("duo", thorough=True)
     status, out, _ = limner("verify", "duo")
     assert status == 0
-    assert out.count(" ok") == 7
+    assert out.count(" ok") == 9

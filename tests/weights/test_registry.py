@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_models_of_this_release():
     assert weights.names() == [
-        *("yunet", "centerface", "facenet", "dlib", "duo"),
+        *("yunet", "centerface", "facenet", "dlib_points", "dlib", "duo"),
         *("vgg19", "vgg16", "alexnet", "vgg16_hed"),
         *("arbitrary_predict", "arbitrary_transform", "arbitrary_style", "multistyle26"),
         *("efficientnet_lite0", "resnet50"),
@@ -47,6 +47,7 @@ def test_the_digests_of_the_design():
         "yunet": "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
         "centerface": "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc",
         "facenet": "92c3c3f568c43bef41c0e3d2d6ca50b91f46e103bf471acbca5a2d77ea1f17e3",
+        "dlib_points": "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888",
         "dlib": "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
         "vgg19": "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
         "vgg16": "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
@@ -69,7 +70,7 @@ def test_torchvisions_file_names_begin_the_digest(name):
 
 def test_embedder_ids():
     assert weights.spec("facenet").embedder_id == "facenet-92c3c3f568c4-p3"
-    assert weights.spec("dlib").embedder_id == "dlib-55533b28a958-p1"
+    assert weights.spec("dlib").embedder_id == "dlib-55533b28a958-p2"
     assert re.fullmatch(r"duo-[0-9a-f]{12}-p\d+", weights.spec("duo").embedder_id)
 
 
@@ -77,6 +78,17 @@ def test_the_composites_id_follows_its_weights():
     changed = parse(TEXT.replace('name = "dlib", weight = ', 'name = "dlib", weight = 9'))
     assert changed["duo"].parts[1].weight != weights.spec("duo").parts[1].weight
     assert changed["duo"].embedder_id != weights.spec("duo").embedder_id
+
+
+def test_the_composites_id_follows_its_mirroring():
+    changed = parse(TEXT.replace("weight = 3.0, mirror = true", "weight = 3.0"))
+    assert not changed["duo"].parts[1].mirror
+    assert changed["duo"].embedder_id != weights.spec("duo").embedder_id
+
+
+def test_what_a_model_needs_stands_before_it():
+    with pytest.raises(WeightsError, match="dlib needs dlib_pts, which must stand before it"):
+        parse(TEXT.replace('needs = ["dlib_points"]', 'needs = ["dlib_pts"]'))
 
 
 @pytest.mark.parametrize(

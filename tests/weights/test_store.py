@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -265,12 +266,14 @@ def test_cache_dir_follows_limner_home(home, monkeypatch):
 class TestConversion:
     @pytest.fixture
     def fresh(self, original, tmp_path, monkeypatch):
-        """A cache that holds nothing but dlib's original file."""
+        """A cache that holds nothing but dlib's original file, and the landmarks it needs."""
         source = original("dlib")
+        points = Path(weights.load("dlib_points").files["safetensors"]).parent
         monkeypatch.setenv("LIMNER_HOME", str(tmp_path / "home"))
         folder = weights.model_dir(weights.spec("dlib"))
         folder.mkdir(parents=True)
         (folder / source.name).write_bytes(source.read_bytes())
+        shutil.copytree(points, folder.parent / points.name)
         return folder
 
     def test_converts_offline_from_the_original_alone(self, fresh):
