@@ -28,6 +28,7 @@ Range = tuple[float, float]
 _INTEGER_OPS = ("Conv", "Add", "Concat", "MaxPool")
 _STEPS = 255  # between the lowest and the highest unsigned byte
 _LARGEST_WEIGHT = 127
+_LARGEST_BIAS = 2**30  # of the 32 bits, which the sums need too
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,16 @@ class _Writer:
 
     def convolution(self, node: onnx.NodeProto) -> None:
         """Take a convolution over, its weights on the finest grid of each output channel."""
-        data, weight, *bias = node.input
-        values = numpy_helper.to_array(self.stored[weight]).astype(np.float64)
-        scales = _weight_scales(values)
-        inputs = [self.rounded[data], self.parameter(weight, values, scales, np.int8)]
-        for name in bias:
+        data, *names = node.input
+        weight, *bias = (numpy_helper.to_array(self.stored[n]).astype(np.float64) for n in names)
+        step = self.grids[data].scale
+        scales = _weight_scales(weight)
+        for values in bias:  # a channel of hardly any weights must not make its bias overflow
+            scales = np.maximum(scales, np.float32(np.abs(values) / (step * _LARGEST_BIAS)))
+        inputs = [self.rounded[data], self.parameter(names[0], weight, scales, np.int8)]
+        for name, values in zip(names[1:], bias, strict=True):
             # Equation 11: on the grid of the sums, so that adding it is exact.
-            values = numpy_helper.to_array(self.stored[name]).astype(np.float64)
-            inputs.append(self.parameter(name, values, self.grids[data].scale * scales, np.int32))
+            inputs.append(self.parameter(name, values, step * scales, np.int32))
         self.take(node, inputs)
 
     def parameter(
