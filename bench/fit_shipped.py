@@ -39,9 +39,10 @@ def photos_of_view_1() -> list[Path]:
 
 
 def fit_ranges(name: str = "facenet", every: int = 40) -> None:
-    """Write the lowest and highest values of an embedder's tensors over faces of View 1.
+    """Write nine tenths of the lowest and highest values of an embedder's tensors.
 
-    They are those of the float32 graph, over every fortieth photo (125 faces).
+    They are those of the float32 graph over every fortieth photo of View 1 (125 faces). A finer
+    grid gains more than the rare peaks lose that it cuts.
     """
     graph = onnx.load(str(weights.load(name, kinds=("onnx",)).files["onnx"]))
     names = rounded_tensors(graph.graph)
@@ -59,7 +60,9 @@ def fit_ranges(name: str = "facenet", every: int = 40) -> None:
             low, high = found.get(tensor, (0.0, 0.0))
             found[tensor] = min(low, float(value.min())), max(high, float(value.max()))
     target = REPOSITORY / "src" / "limner" / "weights" / "ranges" / f"{name}.json"
-    rows = [f"{json.dumps(t)}: [{low:.5g}, {high:.5g}]" for t, (low, high) in found.items()]
+    rows = [
+        f"{json.dumps(t)}: [{low * 0.9:.5g}, {high * 0.9:.5g}]" for t, (low, high) in found.items()
+    ]
     target.parent.mkdir(exist_ok=True)
     target.write_text("{\n" + ",\n".join(rows) + "\n}\n", "utf-8")
     print(f"{name}: ranges of {len(found)} tensors; delete the model's folder to convert anew")

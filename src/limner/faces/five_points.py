@@ -36,15 +36,19 @@ class FivePoints:
     def __init__(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
         stages, trees, splits = arrays["thresholds"].shape
         self._mean = _complex(arrays["mean"].reshape(5, 2))
-        self._pixels = np.ascontiguousarray(
-            arrays["pixels"].astype(np.intp).transpose(0, 3, 1, 2).reshape(stages, 2, -1)
-        )
+        centred = self._mean - self._mean.mean()
+        self._fit = centred.conj() / np.vdot(centred, centred)
+        pixels = arrays["pixels"].astype(np.intp).transpose(0, 3, 1, 2)
+        self._pixels = np.ascontiguousarray(pixels.reshape(stages, 2, -1))
         self._thresholds = arrays["thresholds"].astype(np.float32).reshape(stages, -1)
-        self._leaves = arrays["leaves"].astype(np.float32).reshape(stages, -1, 10)
+        self._leaves = arrays["leaves"].astype(np.float64).reshape(stages, -1, 10)
+        self._ones = np.ones(trees)
         self._anchors = arrays["anchors"].astype(np.intp)
         self._offsets = _complex(arrays["offsets"])
         self._roots = np.arange(trees) * splits
-        self._splits, self._depth = splits, (splits + 1).bit_length() - 1
+        # A tree has one leaf more than splits, and its leaves are counted on from its splits.
+        self._first_leaves = self._roots + np.arange(trees) - splits
+        self._depth = (splits + 1).bit_length() - 1
 
     def __call__(self, image: ImageArray, face: Face) -> NDArray[np.float32]:
         """Return the landmarks of a face.
@@ -70,27 +74,55 @@ class FivePoints:
         Returns:
             Shape (5, 2), as above.
         """
-        pixels = image.reshape(-1, 3)
+        light = _Light(image, corner, side)
         shape = self._mean
         for stage in range(len(self._leaves)):
-            turn = _similarity(self._mean, shape)
-            places = turn * self._offsets[stage] + shape[self._anchors[stage]]
-            values = _intensities(pixels, image.shape, corner + side * places)
-            leaves = self._leaves[stage][self._walk(stage, values)]
-            shape = shape + _complex(leaves.sum(axis=0, dtype=np.float64).reshape(5, 2))
+            # Umeyama's turn and scale from the mean face to this one: one complex number.
+            turn = self._fit @ (shape - shape.mean())
+            places = side * (turn * self._offsets[stage] + shape.take(self._anchors[stage]))
+            leaves = self._walk(stage, light.at(places + corner))
+            step = self._ones @ self._leaves[stage].take(leaves, axis=0)  # a fast way to sum
+            shape = shape + step.view(np.complex128)
         found = corner + side * shape
         return np.stack([found.real, found.imag], axis=1).astype(np.float32)
 
     def _walk(self, stage: int, values: NDArray[np.float32]) -> NDArray[np.intp]:
         """Return the leaf that each tree of a stage ends in, counted over all its trees."""
-        first, second = (values.take(pixels) for pixels in self._pixels[stage])
-        down = 2 - (first - second > self._thresholds[stage])  # 1: to the left; of every split
+        first, second = values.take(self._pixels[stage])
+        down = 2 - (first - second > self._thresholds[stage])  # of every split; 1: to the left
         at = np.zeros(len(self._roots), np.intp)
         for _ in range(self._depth):
             at = 2 * at + down.take(self._roots + at)
-        # A tree has one leaf more than splits, and they are counted on from its splits.
-        leaf = at - self._splits + self._roots + np.arange(len(self._roots))
-        return np.asarray(leaf, np.intp)
+        return np.asarray(at + self._first_leaves, np.intp)
+
+
+class _Light:
+    """The mean of red, green and blue about a square, as dlib rounds it; 0 beside the photo.
+
+    The part reaches a side beyond the square, further than any pixel that is asked for.
+    """
+
+    def __init__(self, image: ImageArray, corner: complex, side: complex) -> None:
+        height, width = image.shape[:2]
+        centre, reach = corner + side * (0.5 + 0.5j), 2 * abs(side)
+        x0, y0 = (max(0, int(v - reach)) for v in (centre.real, centre.imag))
+        x1, y1 = (
+            min(most, max(0, int(v + reach)) + 1)
+            for v, most in ((centre.real, width), (centre.imag, height))
+        )
+        part = image[y0:y1, x0:x1]
+        sums = part[..., 0].astype(np.uint16) + part[..., 1] + part[..., 2]
+        self._pixels = np.pad((sums // 3).astype(np.float32), 1)  # what lies outside reads 0
+        self._limits = np.array(self._pixels.shape) - 1
+        self._origin = complex(x0, y0) - (1.5 + 1.5j)  # of the margin, and half a pixel to round
+
+    def at(self, places: Complex) -> NDArray[np.float32]:
+        """Return the light at the pixels nearest to (N,) places."""
+        places = places - self._origin
+        # Rounding down by cutting is right from 0 on, and what is below is the margin anyway.
+        x = np.clip(places.real, 0, self._limits[1]).astype(np.intp)
+        y = np.clip(places.imag, 0, self._limits[0]).astype(np.intp)
+        return np.asarray(self._pixels.take(y * self._pixels.shape[1] + x), np.float32)
 
 
 def start_square(face: Face) -> tuple[complex, complex]:
@@ -112,22 +144,3 @@ def _complex(points: NDArray[np.generic]) -> Complex:
     """Points (..., 2) as complex numbers (...), x + iy: turning and scaling is one product."""
     values = points.astype(np.float64)
     return np.asarray(values[..., 0] + 1j * values[..., 1])
-
-
-def _similarity(source: Complex, target: Complex) -> complex:
-    """Turn and scale between two sets of points: Umeyama's, of two dimensions."""
-    s, t = source - source.mean(), target - target.mean()
-    return complex(np.vdot(s, t) / np.vdot(s, s))
-
-
-def _intensities(
-    pixels: ImageArray, shape: tuple[int, ...], places: Complex
-) -> NDArray[np.float32]:
-    """Return the mean of red, green and blue at the pixels nearest to (N,); 0 outside."""
-    height, width = shape[:2]
-    x = np.floor(places.real + 0.5).astype(np.intp)
-    y = np.floor(places.imag + 0.5).astype(np.intp)
-    inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
-    colours = pixels.take(np.where(inside, y * width + x, 0), axis=0)
-    sums = colours[:, 0].astype(np.int32) + colours[:, 1] + colours[:, 2]
-    return (sums // 3 * inside).astype(np.float32)

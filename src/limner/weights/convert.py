@@ -39,7 +39,7 @@ def path_of(spec: ModelSpec, kind: str, folder: Path) -> Path:
 
 
 def ranges_of(spec: ModelSpec) -> dict[str, tuple[float, float]]:
-    """Return the lowest and highest value of the tensors that the int8 graph rounds.
+    """Return the lowest and highest value that the int8 graph gives each tensor it rounds.
 
     They were measured on the photos of LFW View 1 by ``bench/fit_shipped.py``.
     """

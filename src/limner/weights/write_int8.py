@@ -27,6 +27,7 @@ Range = tuple[float, float]
 
 _INTEGER_OPS = ("Conv", "Add", "Concat", "MaxPool")
 _STEPS = 255  # between the lowest and the highest unsigned byte
+_FLOAT_CONVOLUTIONS = 2  # the first ones: a thirtieth of the work, a third of the error
 _LARGEST_WEIGHT = 127
 _LARGEST_BIAS = 2**30  # of the 32 bits, which the sums need too
 
@@ -130,7 +131,7 @@ def rounded_tensors(graph: onnx.GraphProto) -> list[str]:
     """Return the names of the tensors that `int8_bytes` needs a range of, in the graph's order.
 
     They are what its convolutions, sums, joints and pools read and write, without what a
-    convolution or a sum hands to its ReLU.
+    convolution or a sum hands to its ReLU, and without what the first two convolutions read.
     """
     read_by: dict[str, list[str]] = {}
     for node in graph.node:
@@ -138,6 +139,8 @@ def rounded_tensors(graph: onnx.GraphProto) -> list[str]:
             read_by.setdefault(name, []).append(node.op_type)
     stored = {t.name for t in graph.initializer}
     wanted: dict[str, None] = {}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    exact = {node.input[0] for node in convolutions[:_FLOAT_CONVOLUTIONS]}
     for node in graph.node:
         if node.op_type == "Conv":
             wanted[node.input[0]] = None
@@ -145,14 +148,14 @@ def rounded_tensors(graph: onnx.GraphProto) -> list[str]:
             wanted.update(dict.fromkeys(name for name in node.input if name not in stored))
         if node.op_type in (*_INTEGER_OPS, "Relu") and read_by.get(node.output[0]) != ["Relu"]:
             wanted[node.output[0]] = None
-    return list(wanted)
+    return [name for name in wanted if name not in exact]
 
 
 def int8_bytes(data: bytes, ranges: Mapping[str, Range]) -> bytes:
     """Return an embedder's graph in 8-bit integers as the bytes of an ONNX file.
 
-    Inputs and outputs are those of the float32 graph; what is not a convolution, a sum, a joint
-    or a pool (the normalisation in front, the head) stays in float32.
+    Inputs and outputs are those of the float32 graph; the first two convolutions, and what is
+    not a convolution, a sum, a joint or a pool (the normalisation, the head), stay in float32.
 
     Args:
         data: What `limner.weights.write_onnx.onnx_bytes` returned.
@@ -172,7 +175,7 @@ def int8_bytes(data: bytes, ranges: Mapping[str, Range]) -> bytes:
     writer = _Writer(model.graph)
     for node in model.graph.node:
         output = source = node.output[0]
-        if node.op_type == "Conv":
+        if node.op_type == "Conv" and node.input[0] in writer.rounded:
             writer.convolution(node)
         elif node.op_type == "Relu" and output in needed and node.input[0] not in needed:
             # A grid that begins at zero cuts what is below: the ReLU itself is not needed.
@@ -181,7 +184,7 @@ def int8_bytes(data: bytes, ranges: Mapping[str, Range]) -> bytes:
             writer.take(node, [writer.rounded.get(name, name) for name in node.input])
         if output in needed:
             grid = _Grid.of(0.0 if node.op_type == "Relu" else ranges[output][0], ranges[output][1])
-            if node.op_type == "MaxPool":
+            if node.op_type == "MaxPool" and node.input[0] in writer.grids:
                 grid = writer.grids[node.input[0]]  # the largest of some bytes is one of them
             writer.quantise(output, grid, source)
     used = {name for node in writer.nodes for name in node.input}
