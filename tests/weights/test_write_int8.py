@@ -26,6 +26,7 @@ class Small(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.first, self.second = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)  # stay in float32
         self.stem = nn.Conv2d(3, 8, 3, stride=2, padding=1)
         self.left = nn.Conv2d(8, 4, 1)
         self.right = nn.Conv2d(8, 4, 3, padding=1, bias=False)
@@ -36,7 +37,7 @@ class Small(nn.Module):
         self.head = nn.Linear(16, 6)
 
     def forward(self, x):
-        x = self.relu(self.stem(x))
+        x = self.relu(self.stem(self.second(self.first(x))))
         parts = torch.cat([self.relu(self.left(x)), self.relu(self.right(x))], dim=1)
         x = self.relu(x + self.joined(parts))
         x = torch.cat([self.pool(x), self.pool(x + self.last(x))], dim=1)  # a sum without ReLU
@@ -108,7 +109,7 @@ def test_no_sum_of_two_neighbouring_products_leaves_16_bits():
         for t in onnx.load(str(path)).graph.initializer
         if t.name.endswith(".weight.integers")
     ]
-    assert len(kernels) == 132
+    assert len(kernels) == 130  # of 132: the first two are not rounded
     assert all(np.abs(k).max() <= 127 for k in kernels)
     for kernel in kernels:
         for flat in (kernel, kernel.transpose(0, 2, 3, 1)):
@@ -125,8 +126,8 @@ def test_facenet_in_integers_is_near_facenet(portraits):
         rows = open_session(files[kind]).run(None, {"chips": portraits})[0]
         vectors.append(rows / np.linalg.norm(rows, axis=1, keepdims=True))
     cosines = (vectors[0] * vectors[1]).sum(axis=1)
-    assert 0.995 < cosines.min() < 0.99999
-    assert cosines.mean() > 0.998
+    assert 0.9975 < cosines.min() < 0.99999
+    assert cosines.mean() > 0.999
     assert files["int8"].stat().st_size < 0.3 * files["onnx"].stat().st_size
 
 
