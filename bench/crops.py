@@ -19,7 +19,7 @@ import numpy as np
 from common import DATA, machine, save
 from limner.evaluation import embed_photos, read_pairs
 from limner.faces import BoxCrop, load_embedder
-from limner.faces.align import ARCFACE, DLIB, Crop
+from limner.faces.align import ARCFACE, DLIB, FACENET, Crop
 
 LFW = DATA / "lfw"
 RATES = (1e-3, 1e-4, 1e-5)
@@ -35,6 +35,7 @@ CANDIDATES: dict[str, Crop] = {
     "box 1.2 x 1.1, up 0.04": BoxCrop(1.2, 1.1, -0.04),
     "box 1.2 x 1.05, up 0.04": BoxCrop(1.2, 1.05, -0.04),
     "box 1.2 x 1.05, up 0.04, cubic": BoxCrop(1.2, 1.05, -0.04, "cubic"),
+    "box 1.2 x 1.05, up 0.04, cubic, steadied": FACENET,
     "landmarks, as dlib": DLIB,
     "landmarks, as ArcFace": ARCFACE,
 }

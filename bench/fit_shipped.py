@@ -65,7 +65,8 @@ def fit_ranges(name: str = "facenet", every: int = 40) -> None:
     ]
     target.parent.mkdir(exist_ok=True)
     target.write_text("{\n" + ",\n".join(rows) + "\n}\n", "utf-8")
-    print(f"{name}: ranges of {len(found)} tensors; delete the model's folder to convert anew")
+    weights.load(name).files["int8"].unlink()  # the next load converts anew
+    print(f"{name}: ranges of {len(found)} tensors")
 
 
 def fit_centre() -> None:

@@ -1,11 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limner.errors import InputError
-from limner.faces import BoxCrop, LandmarkCrop, cut_chip, similarity_transform
-from limner.faces.align import ARCFACE, DLIB
+from limner.faces import BoxCrop, LandmarkCrop, YuNet, cut_chip, similarity_transform
+from limner.faces.align import ARCFACE, DLIB, FACENET, steadied_box
 from limner.types import Face
 
 
@@ -145,3 +147,43 @@ def test_landmarks_land_on_the_template(crop):
     matrix = crop.matrix(face_at((0, 0, 10, 10), landmarks), 112)
     back = (landmarks - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
     np.testing.assert_allclose(back, template, atol=1e-3)
+
+
+def test_a_steadied_box_lies_between_the_detectors_and_the_landmarks_own(portraits):
+    for face in portraits:
+        x0, y0, x1, y1 = face.box_xyxy
+        got = np.array(steadied_box(face))
+        assert np.abs(got - face.box_xyxy).max() < 0.1 * (y1 - y0)
+        # A box that is off is put half right, in place and in size.
+        moved = replace(face, box_xyxy=(x0 + 8, y0 - 4, x1 + 8, y1 - 4))
+        np.testing.assert_allclose(steadied_box(moved) - got, [4, -2, 4, -2], atol=1e-9)
+        wider = replace(face, box_xyxy=(x0 - 6, y0, x1 + 6, y1))
+        np.testing.assert_allclose(steadied_box(wider) - got, [-3, 0, 3, 0], atol=1e-9)
+        # It goes where the face goes, and grows with it.
+        bigger = replace(
+            face,
+            box_xyxy=tuple(3 * v + 5 for v in face.box_xyxy),
+            landmarks_xy=3 * face.landmarks_xy + 5,
+        )
+        np.testing.assert_allclose(steadied_box(bigger), 3 * got + 5, rtol=1e-5)
+
+
+def test_the_landmarks_own_box_is_upright_whatever_the_roll(portraits):
+    face = portraits[0]
+    middle = face.landmarks_xy.mean(axis=0)
+    quarter = np.array([[0.0, 1.0], [-1.0, 0.0]], np.float32)
+    turned = replace(face, landmarks_xy=(face.landmarks_xy - middle) @ quarter + middle)
+    np.testing.assert_allclose(steadied_box(turned), steadied_box(face), rtol=1e-5)
+
+
+def test_landmarks_in_one_place_speak_for_no_box():
+    face = face_at((10, 20, 42, 52), np.full((5, 2), 30.0))
+    assert steadied_box(face) == face.box_xyxy
+    image = np.random.default_rng(1).integers(0, 256, (60, 80, 3), np.uint8)
+    assert cut_chip(image, face, FACENET, size=160).shape == (160, 160, 3)
+
+
+@pytest.fixture(scope="module")
+def portraits(astronaut, hopper):
+    detector = YuNet()
+    return [detector.detect(photo)[0] for photo in (astronaut, hopper)]

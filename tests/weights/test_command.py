@@ -37,7 +37,7 @@ def test_list_of_an_empty_cache(tmp_path):
     assert [m["name"] for m in models] == weights.names()
     assert {m["state"] for m in models} == {"absent"}
     ids = {m["name"]: m["embedder_id"] for m in models}
-    assert ids["facenet"] == "facenet-92c3c3f568c4-p3"
+    assert ids["facenet"] == "facenet-92c3c3f568c4-p4"
     assert all(m["licence"] and m["training_data"] for m in models)
 
 

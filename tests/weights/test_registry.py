@@ -69,7 +69,7 @@ def test_torchvisions_file_names_begin_the_digest(name):
 
 
 def test_embedder_ids():
-    assert weights.spec("facenet").embedder_id == "facenet-92c3c3f568c4-p3"
+    assert weights.spec("facenet").embedder_id == "facenet-92c3c3f568c4-p4"
     assert weights.spec("dlib").embedder_id == "dlib-55533b28a958-p2"
     assert re.fullmatch(r"duo-[0-9a-f]{12}-p\d+", weights.spec("duo").embedder_id)
 

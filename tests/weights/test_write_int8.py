@@ -102,6 +102,21 @@ def test_relus_cost_nothing_and_pools_keep_their_grid(small):
     assert {k.dtype for k in kernels} == {np.dtype(np.int8)}
 
 
+def test_the_runtime_takes_every_layer_over_in_integers(small, tmp_path):
+    import onnxruntime as ort
+
+    (tmp_path / "b.onnx").write_bytes(small[1])
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.log_severity_level = 4  # it warns that such a file is of this machine only
+    ort.InferenceSession(str(tmp_path / "b.onnx"), options, providers=["CPUExecutionProvider"])
+    ops = [n.op_type for n in onnx.load(str(tmp_path / "optimised.onnx")).graph.node]
+    assert "Add" not in ops
+    assert ops.count("QLinearAdd") == 2
+    assert ops.count("QLinearConv") == 5
+    assert ops.count("QLinearConcat") == 2
+
+
 def test_no_sum_of_two_neighbouring_products_leaves_16_bits():
     path = weights.load("facenet", kinds=("int8",)).files["int8"]
     kernels = [

@@ -58,7 +58,9 @@ class _Writer:
         self.rounded: dict[str, str] = {}  # a tensor to what stands for it from there on
 
     def constant(self, name: str, value: NDArray[np.generic]) -> str:
-        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        # Not np.ascontiguousarray: it makes a list of one of a scalar, and ONNX Runtime adds in
+        # integers only where a tensor's scale is a scalar.
+        self.weights.append(numpy_helper.from_array(np.array(value, order="C"), name))
         return name
 
     def add(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
