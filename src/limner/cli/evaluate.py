@@ -30,7 +30,8 @@ ImagesOption = Annotated[
 MirrorOption = Annotated[
     bool,
     typer.Option(
-        "--mirror/--no-mirror", help="Average mirrored chips in: more accurate, twice the work."
+        "--mirror/--no-mirror",
+        help="Average mirrored chips in: more accurate, twice the work. duo always does.",
     ),
 ]
 OutOption = Annotated[

@@ -239,7 +239,10 @@ def re_embed(
     ] = False,
     mirror: Annotated[
         bool,
-        typer.Option("--mirror", help="Average mirrored chips in: more accurate, twice the work."),
+        typer.Option(
+            "--mirror",
+            help="Average mirrored chips in: more accurate, twice the work. duo always does.",
+        ),
     ] = False,
     gallery: GalleryOption = None,
     model: ModelOptions,
