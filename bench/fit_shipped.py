@@ -8,15 +8,15 @@ Writes ``src/limner/weights/ranges/facenet.json`` (what the graph in 8-bit integ
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import helper
 
 from common import DATA, REPOSITORY
+from crops import photos_of_view_1
 from limner import images, weights
-from limner.evaluation import embed_photos, fit_from_files, read_pairs
+from limner.evaluation import embed_photos, fit_from_files
 from limner.evaluation.photos import central_face
 from limner.faces import YuNet, load_embedder
 from limner.faces.engine import open_session
@@ -33,11 +33,6 @@ WORDS = (
 EMBEDDERS = (("facenet", False), ("facenet", True), ("dlib", False), ("dlib", True), ("duo", False))
 
 
-def photos_of_view_1() -> list[Path]:
-    """All photos that a pair of View 1 names."""
-    return sorted({p for file in (TRAIN, TEST) for p in read_pairs(file).locate(LFW / "images")})
-
-
 def fit_ranges(name: str = "facenet", every: int = 40) -> None:
     """Write nine tenths of the lowest and highest values of an embedder's tensors.
 
@@ -52,7 +47,7 @@ def fit_ranges(name: str = "facenet", every: int = 40) -> None:
     session = open_session(CACHE / f"{name}-all-tensors.onnx")
     embedder, detector = load_embedder(name, engine="onnxruntime"), YuNet()
     found: dict[str, tuple[float, float]] = {}
-    for path in photos_of_view_1()[::every]:
+    for path in photos_of_view_1(every=True)[0][::every]:
         photo = images.read(path)
         face = central_face(detector.detect(photo), photo.shape[:2])
         values = session.run(names, {"chips": embedder.chip(photo, face)[None]})
@@ -74,7 +69,7 @@ def fit_centre() -> None:
     embedder = load_embedder("facenet", engine="onnxruntime")
     embedder.centre = None
     embedder.embedder_id += "-uncentred"
-    paths = photos_of_view_1()
+    paths, _ = photos_of_view_1(every=True)
     photos = embed_photos(paths, embedder, cache=CACHE)
     centre = photos.vectors[photos.found].mean(axis=0)
     target = REPOSITORY / "src" / "limner" / "faces" / "data" / "centres.json"

@@ -17,6 +17,7 @@ from limner.errors import WeightsError
 from limner.weights.convert import any_size_bytes
 from limner.weights.read_dlib import read_dlib, read_tensors
 from limner.weights.read_keras import read_facenet
+from limner.weights.read_points import read_points
 
 SIZES = [(6, 1), (300, 1), (5, 7)]
 
@@ -93,14 +94,15 @@ def test_dlib_real_file_cut_off(original, tmp_path, cut):
         read_dlib(path)
 
 
-def test_dlib_missing_and_huge_files(tmp_path):
+@pytest.mark.parametrize("read", [read_dlib, read_points])
+def test_dlib_missing_and_huge_files(tmp_path, read):
     with pytest.raises(WeightsError, match="cannot be read"):
-        read_dlib(tmp_path / "absent.dat")
+        read(tmp_path / "absent.dat")
     huge = tmp_path / "huge.dat"
     with huge.open("wb") as file:
         file.truncate(10**11)  # sparse
     with pytest.raises(WeightsError, match="too large"):
-        read_dlib(huge)
+        read(huge)
 
 
 def test_dlib_real_file_in_full(original):
@@ -243,6 +245,7 @@ import sys, random
 from pathlib import Path
 from limner.errors import WeightsError
 from limner.weights.read_keras import read_facenet
+from limner.weights.read_points import read_points
 good, path, seed = Path(sys.argv[1]).read_bytes(), Path(sys.argv[2]), int(sys.argv[3])
 random.seed(seed)
 refused = 0

@@ -34,6 +34,20 @@ def _header(count: int, channels: int) -> bytes:
     return b"".join(_integer(v) for v in (2, count, channels, 1, 1))
 
 
+def bytes_of(path: Path, what: str) -> bytes:
+    """Return a whole file of dlib's.
+
+    Raises:
+        WeightsError: If it cannot be read, or is too large to be what it should be.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise WeightsError(f"{path} is too large to be dlib's {what}.")
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error}.") from error
+
+
 def read_tensors(data: bytes, sizes: list[tuple[int, int]]) -> list[NDArray[np.float32]]:
     """Return the tensors of the given sizes, in order.
 
@@ -80,12 +94,7 @@ def read_dlib(path: Path) -> dict[str, Tensor]:
 
     from limner.nets.dlib_resnet import BLOCKS
 
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise WeightsError(f"{path} is too large to be dlib's face recognition weights.")
-        data = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error}.") from error
+    data = bytes_of(path, "face recognition weights")
     convolutions = [("conv", 3, 32, 7)]
     inputs = 32
     for i, (outputs, _) in enumerate(BLOCKS):

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner.errors import WeightsError
+from limner.weights.read_dlib import bytes_of
 
-_MAX_BYTES = 64 * 1024 * 1024
 _POINTS, _VALUES = 5, 10  # x and y of each
 _MAX_STAGES, _MAX_TREES, _MAX_DEPTH, _MAX_PIXELS = 64, 5_000, 8, 10_000
 _MAX_EXPONENT = 100  # dlib marks infinities and NaN by exponents far beyond
@@ -79,12 +79,7 @@ def read_points(path: Path) -> dict[str, NDArray[Any]]:
     Raises:
         WeightsError: If the file cannot be read or is not such a predictor.
     """
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise WeightsError(f"{path} is too large to be dlib's five-point predictor.")
-        numbers = _Numbers(path.read_bytes())
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error}.") from error
+    numbers = _Numbers(bytes_of(path, "five-point predictor"))
     if numbers.integer() != 1:
         raise numbers.damaged("not version 1")
     mean = numbers.column()

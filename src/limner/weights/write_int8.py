@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
 from limner.errors import WeightsError
+from limner.weights.write_onnx import Graph
 
 Range = tuple[float, float]
 
@@ -47,25 +48,14 @@ class _Grid:
         return _Grid(scale, round(-low / float(scale)))
 
 
-class _Writer:
-    """The nodes and weights collected so far."""
+class _Writer(Graph):
+    """The nodes and weights of the new graph, and what stands for the old one's tensors."""
 
     def __init__(self, graph: onnx.GraphProto) -> None:
+        super().__init__()
         self.stored = {tensor.name: tensor for tensor in graph.initializer}
-        self.nodes: list[onnx.NodeProto] = []
-        self.weights: list[onnx.TensorProto] = []
         self.grids: dict[str, _Grid] = {}
         self.rounded: dict[str, str] = {}  # a tensor to what stands for it from there on
-
-    def constant(self, name: str, value: NDArray[np.generic]) -> str:
-        # Not np.ascontiguousarray: it makes a list of one of a scalar, and ONNX Runtime adds in
-        # integers only where a tensor's scale is a scalar.
-        self.weights.append(numpy_helper.from_array(np.array(value, order="C"), name))
-        return name
-
-    def add(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
-        return output
 
     def quantise(self, tensor: str, grid: _Grid, source: str) -> None:
         """Round a tensor to its grid; whoever reads it then reads the rounded one."""

@@ -33,7 +33,7 @@ class _Tracer(fx.Tracer):
         return leaf or super().is_leaf_module(m, module_qualified_name)
 
 
-class _Graph:
+class Graph:
     """The nodes and weights collected so far."""
 
     def __init__(self) -> None:
@@ -41,12 +41,16 @@ class _Graph:
         self.weights: list[onnx.TensorProto] = []
 
     def constant(self, name: str, value: Any, dtype: Any = None) -> str:
+        """Keep a parameter and return its name."""
         if isinstance(value, Tensor):
             value = value.detach().numpy()
-        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(value, dtype), name))
+        # Not np.ascontiguousarray: it makes a list of one of a scalar, and ONNX Runtime adds in
+        # integers only where a tensor's scale is a scalar.
+        self.weights.append(numpy_helper.from_array(np.array(value, dtype, order="C"), name))
         return name
 
     def add(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        """Append a node and return the name of its output."""
         self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
         return output
 
@@ -55,7 +59,7 @@ def _pair(value: int | tuple[int, ...]) -> list[int]:
     return [value, value] if isinstance(value, int) else list(value)
 
 
-def _convolution(g: _Graph, m: nn.Module, x: str, out: str) -> str:
+def _convolution(g: Graph, m: nn.Module, x: str, out: str) -> str:
     assert isinstance(m, nn.Conv2d)
     inputs = [x, g.constant(f"{out}.weight", m.weight)]
     if m.bias is not None:
@@ -72,14 +76,14 @@ def _convolution(g: _Graph, m: nn.Module, x: str, out: str) -> str:
     )
 
 
-def _max_pool(g: _Graph, m: nn.Module, x: str, out: str) -> str:
+def _max_pool(g: Graph, m: nn.Module, x: str, out: str) -> str:
     assert isinstance(m, nn.MaxPool2d)
     if m.padding != 0 or m.dilation != 1 or m.ceil_mode or m.return_indices:
         raise WeightsError(f"Cannot write {m} as ONNX: plain pools without padding only.")
     return g.add("MaxPool", [x], out, kernel_shape=_pair(m.kernel_size), strides=_pair(m.stride))
 
 
-def _average_pool(g: _Graph, m: nn.Module, x: str, out: str) -> str:
+def _average_pool(g: Graph, m: nn.Module, x: str, out: str) -> str:
     assert isinstance(m, nn.AvgPool2d)
     if m.padding != 0 or m.ceil_mode or m.divisor_override is not None:
         raise WeightsError(f"Cannot write {m} as ONNX: plain pools without padding only.")
@@ -88,14 +92,14 @@ def _average_pool(g: _Graph, m: nn.Module, x: str, out: str) -> str:
     )
 
 
-def _global_average(g: _Graph, m: nn.Module, x: str, out: str) -> str:
+def _global_average(g: Graph, m: nn.Module, x: str, out: str) -> str:
     assert isinstance(m, nn.AdaptiveAvgPool2d)
     if m.output_size not in (1, (1, 1)):
         raise WeightsError(f"Cannot write {m} as ONNX: one value per channel only.")
     return g.add("GlobalAveragePool", [x], out)
 
 
-def _linear(g: _Graph, m: nn.Module, x: str, out: str) -> str:
+def _linear(g: Graph, m: nn.Module, x: str, out: str) -> str:
     assert isinstance(m, nn.Linear)
     inputs = [x, g.constant(f"{out}.weight", m.weight)]
     if m.bias is not None:
@@ -103,24 +107,24 @@ def _linear(g: _Graph, m: nn.Module, x: str, out: str) -> str:
     return g.add("Gemm", inputs, out, transB=1)
 
 
-def _planes(g: _Graph, chips: str, out: str) -> str:
+def _planes(g: Graph, chips: str, out: str) -> str:
     """(N, S, S, 3) uint8 to (N, 3, S, S) float32."""
     turned = g.add("Transpose", [chips], f"{out}.planes", perm=[0, 3, 1, 2])
     return g.add("Cast", [turned], f"{out}.float", to=TensorProto.FLOAT)
 
 
-def _standardise(g: _Graph, _: nn.Module, chips: str, out: str, *, size: int) -> str:
+def _standardise(g: Graph, _: nn.Module, chips: str, out: str, *, size: int) -> str:
     x = _planes(g, chips, out)
     mean = g.add("ReduceMean", [x], f"{out}.mean", axes=[1, 2, 3], keepdims=1)
     centred = g.add("Sub", [x, mean], f"{out}.centred")
     square = g.add("Mul", [centred, centred], f"{out}.square")
     variance = g.add("ReduceMean", [square], f"{out}.variance", axes=[1, 2, 3], keepdims=1)
     deviation = g.add("Sqrt", [variance], f"{out}.deviation")
-    floor = g.constant(f"{out}.floor", (3 * size * size) ** -0.5, np.float32)
+    floor = g.constant(f"{out}.floor", [(3 * size * size) ** -0.5], np.float32)
     return g.add("Div", [centred, g.add("Max", [deviation, floor], f"{out}.divisor")], out)
 
 
-def _normalise(g: _Graph, m: nn.Module, chips: str, out: str) -> str:
+def _normalise(g: Graph, m: nn.Module, chips: str, out: str) -> str:
     assert isinstance(m, Normalise)
     if m.bgr:
         raise WeightsError("Cannot write a BGR normalisation as ONNX.")
@@ -129,7 +133,7 @@ def _normalise(g: _Graph, m: nn.Module, chips: str, out: str) -> str:
     return g.add("Div", [centred, g.constant(f"{out}.std", m.std)], out)
 
 
-_MODULES: dict[type[nn.Module], Callable[[_Graph, Any, str, str], str]] = {
+_MODULES: dict[type[nn.Module], Callable[[Graph, Any, str, str], str]] = {
     nn.Conv2d: _convolution,
     nn.Linear: _linear,
     nn.MaxPool2d: _max_pool,
@@ -143,7 +147,7 @@ _MODULES: dict[type[nn.Module], Callable[[_Graph, Any, str, str], str]] = {
 }
 
 
-def _pad(g: _Graph, x: str, pads: tuple[int, ...], out: str) -> str:
+def _pad(g: Graph, x: str, pads: tuple[int, ...], out: str) -> str:
     """Torch lists pads from the last axis, before and after; ONNX all befores, then afters."""
     before, after = [0] * 4, [0] * 4
     for i in range(len(pads) // 2):
@@ -151,7 +155,7 @@ def _pad(g: _Graph, x: str, pads: tuple[int, ...], out: str) -> str:
     return g.add("Pad", [x, g.constant(f"{out}.pads", before + after, np.int64)], out)
 
 
-def _call(g: _Graph, node: fx.Node, names: dict[fx.Node, str]) -> str:
+def _call(g: Graph, node: fx.Node, names: dict[fx.Node, str]) -> str:
     out = node.name
     arguments = [names[a] if isinstance(a, fx.Node) else a for a in node.args]
     if node.target is operator.add:
@@ -179,7 +183,7 @@ def onnx_bytes(model: Preprocess, *, size: int, dim: int) -> bytes:
         WeightsError: If the network does something that this writer does not know.
     """
     model = model.eval()
-    graph = _Graph()
+    graph = Graph()
     names: dict[fx.Node, str] = {}
     for node in _Tracer().trace(model).nodes:
         if node.op == "placeholder":
