@@ -219,10 +219,11 @@ def _check_target(out: str) -> None:
 def _models(model: ModelOptions, find: FindOptions, mirror: bool) -> tuple[Embedder, YuNet]:
     """Load what the options ask for, and show what has to be fetched first."""
     from limner import weights
-    from limner.cli.photos import DETECTOR, EMBEDDER, onnx_options
+    from limner.cli.photos import DETECTOR, onnx_options
     from limner.faces import YuNet, load_embedder
+    from limner.weights.registry import DEFAULT_EMBEDDER
 
-    chosen = model.embedder or EMBEDDER
+    chosen = model.embedder or DEFAULT_EMBEDDER
     names = [DETECTOR] + ([chosen] if chosen in weights.names() else [])
     for name in names:
         with output.fetch_progress() as progress:

@@ -8,6 +8,7 @@ import typer
 
 from limner.cli import output
 from limner.cli.options import (
+    AcceptUnclearOption,
     DrawOption,
     FindOptions,
     JsonOption,
@@ -19,7 +20,7 @@ from limner.cli.options import (
 from limner.cli.pair_heads import HeadOption, HeadsOption, choose_head
 
 if TYPE_CHECKING:
-    from limner.types import Embedding, Face, Pair, Verdict
+    from limner.types import Face, Pair
 
 PhotosArgument = Annotated[
     list[str], typer.Argument(metavar="PHOTO...", help="Photos, or folders of photos.")
@@ -33,7 +34,7 @@ LargestOption = Annotated[
 def detect(
     photos: PhotosArgument, *, draw: DrawOption = None, find: FindOptions, json: JsonOption = False
 ) -> None:
-    """Find the faces in photos: box, landmarks and score of each."""
+    """Find the faces in photos: box, landmarks, score and quality of each."""
     from limner.cli import photos as work
     from limner.cli import writing
     from limner.cli.draw import Mark
@@ -52,19 +53,25 @@ def detect(
         work.emit_photos(photos, results, lambda i: [f.to_json() for f in results[i].faces or ()])
         return
     rows = [
-        [result.photo if number == 1 else "", number, *_box_cells(face), f"{face.score:.2f}"]
+        [result.photo if number == 1 else "", number, *_box_cells(face), *_look_cells(face)]
         for result in results
         for number, face in enumerate(result.faces or (), start=1)
     ]
     if rows:
-        columns = ["photo", "face", "left", "top", "width", "height", "score"]
-        output.print_table(columns, rows, right=columns[1:])
+        columns = ["photo", "face", "left", "top", "width", "height", "score", "turned", "quality"]
+        output.print_table([*columns, "too poor because"], rows, right=columns[1:])
     output.say(f"{work.summary(results)}.")
 
 
 def _box_cells(face: Face) -> list[int]:
     x0, y0, x1, y1 = face.box_xyxy
     return [round(x0), round(y0), round(x1 - x0), round(y1 - y0)]
+
+
+def _look_cells(face: Face) -> list[str | None]:
+    turned = f"{face.rotation:.0f}" if face.rotation else ""
+    quality = "" if face.quality is None else f"{face.quality:.2f}"
+    return [f"{face.score:.2f}", turned, quality, face.reason or ""]
 
 
 @grouped
@@ -83,13 +90,15 @@ def compare(
     ] = None,
     head: HeadOption = None,
     heads: HeadsOption = None,
+    accept_unclear: AcceptUnclearOption = False,
     model: ModelOptions,
     find: FindOptions,
     json: JsonOption = False,
 ) -> None:
-    """Tell whether two photos show the same person. Status 0: same, 1: different."""
+    """Tell whether two photos show the same person. Status 0: same, 1: different or unclear."""
     from limner.cli import photos as work
     from limner.cli import writing
+    from limner.similarity import compare as judge_pair
 
     boxes = [(a, box_a), (b, box_b)]
     wanted = [(p, work.which_face(PickOptions(largest and box is None, box))) for p, box in boxes]
@@ -98,36 +107,13 @@ def compare(
     judge = choose_head(analyzer.embedder_id, head, heads)
     faces = [work.one_face(analyzer, photo, which) for photo, which in wanted]
     first, second = (work.embedding_of(face) for face in faces)
-    if judge is not None:
-        pair = judge.judge(first.vector, second.vector, threshold=threshold)
-    else:
-        pair = _judge(first, second, threshold=threshold)
+    pair = judge_pair(first, second, threshold=threshold, head=judge, accept_unclear=accept_unclear)
     if draw is not None:
         _draw_pair(draw, [a, b], faces, pair)
     if json:
         output.emit_json({**pair.to_json(), "embedder": analyzer.embedder_id})
     output.say(work.pair_sentence(pair))
     raise typer.Exit(output.OK if pair.verdict == "same" else output.NO)
-
-
-def _judge(a: Embedding, b: Embedding, *, threshold: float | None) -> Pair:
-    """Judge two embeddings; the probability is None for an embedder without calibration."""
-    from limner.errors import InputError
-    from limner.similarity import shipped, squared_l2
-    from limner.types import Pair
-
-    calibration = shipped(a.embedder_id)
-    if calibration is not None:
-        return calibration.head.judge(a.vector, b.vector, threshold=threshold)
-    if threshold is None:
-        raise InputError(
-            f"no threshold is known for embedder {a.embedder_id}: give one with --threshold "
-            "(squared distance of unit vectors, 0 to 4), or enrol people and fit one with "
-            "limner gallery calibrate."
-        )
-    distance = float(squared_l2(a.vector[None], b.vector[None])[0])
-    verdict: Verdict = "same" if distance <= threshold else "different"
-    return Pair(distance=distance, threshold=threshold, probability=None, verdict=verdict)
 
 
 def _draw_pair(draw: str, photos: list[str], faces: list[Face], pair: Pair) -> None:

@@ -63,7 +63,8 @@ class ModelOptions:
         typer.Option(
             "--embedder",
             metavar="NAME|PATH.onnx",
-            help="facenet, dlib, duo, an ONNX file or a trained folder. Default: the gallery's.",
+            help="sface, facenet, dlib, duo, an ONNX file or a trained folder. Default: the "
+            "gallery's own, else sface.",
         ),
     ] = None
     device: Annotated[
@@ -123,6 +124,25 @@ class FindOptions:
             rich_help_panel=_FINDING_PANEL,
         ),
     ] = 0.6
+    any_rotation: Annotated[
+        bool,
+        typer.Option(
+            "--any-rotation",
+            help="Look for each face at any angle by itself, as in a crowd seen from above: four "
+            "times the work. Without it a photo that lies on its side is turned as a whole.",
+            rich_help_panel=_FINDING_PANEL,
+        ),
+    ] = False
+
+
+AcceptUnclearOption = Annotated[
+    bool,
+    typer.Option(
+        "--accept-unclear",
+        help="Judge faces that are too poor for it (blurred, tiny, covered), too, "
+        "instead of saying 'unclear'.",
+    ),
+]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import typer
 
 from limner.cli import output
 from limner.cli.options import (
+    AcceptUnclearOption,
     DrawOption,
     FindOptions,
     GalleryOption,
@@ -92,13 +93,14 @@ def verify(
     draw: DrawOption = None,
     head: HeadOption = None,
     heads: HeadsOption = None,
+    accept_unclear: AcceptUnclearOption = False,
     gallery: GalleryOption = None,
     pick: PickOptions,
     model: ModelOptions,
     find: FindOptions,
     json: JsonOption = False,
 ) -> None:
-    """Tell whether a photo shows a certain person. Status 0: same, 1: different."""
+    """Tell whether a photo shows a certain person. Status 0: same, 1: different or unclear."""
     from limner.cli import photos as work
     from limner.cli import writing
     from limner.cli.draw import Mark
@@ -112,10 +114,14 @@ def verify(
         face = work.one_face(analyzer, photo, which)
         judge = choose_head(analyzer.embedder_id, head, heads)
         embedding = work.embedding_of(face)
-        pair = people.gallery.verify(name, embedding, threshold=threshold, head=judge)
+        pair = people.gallery.verify(
+            name, embedding, threshold=threshold, head=judge, accept_unclear=accept_unclear
+        )
     same = pair.verdict == "same"
     if draw is not None:
         title, kind = (name, "recognised") if same else (f"not {name}", "not_recognised")
+        if pair.verdict == "unclear":
+            title = "unclear"
         mark = Mark(face.box_xyxy, title, f"distance {pair.distance:.2f}", kind)  # type: ignore[arg-type]
         writing.draw_photos(draw, [(photo, [mark])])
     if json:
@@ -130,6 +136,7 @@ def identify(
     *,
     threshold: ThresholdOption = None,
     draw: DrawOption = None,
+    accept_unclear: AcceptUnclearOption = False,
     gallery: GalleryOption = None,
     model: ModelOptions,
     find: FindOptions,
@@ -145,7 +152,8 @@ def identify(
         analyzer = people.analyzer(find, model)
         results = work.analyze_all(analyzer, photos, embed=True)
         flat = [work.embedding_of(face) for result in results for face in result.faces or ()]
-        answers = iter(people.gallery.identify(flat, threshold=threshold))
+        found = people.gallery.identify(flat, threshold=threshold, accept_unclear=accept_unclear)
+        answers = iter(found)
     matches = [[(face, next(answers)) for face in result.faces or ()] for result in results]
     if draw is not None:
         marked = [
@@ -165,7 +173,11 @@ def identify(
 
 def _match_json(face: Face, match: Match) -> dict[str, Any]:
     plain = face.to_json()
-    return {"box_xyxy": plain["box_xyxy"], "score": plain["score"], **match.to_json()}
+    return {**plain, **match.to_json()}
+
+
+def _unnamed(match: Match) -> str:
+    return "not recognised" if match.reason is None else f"unclear: {match.reason}"
 
 
 def _print_matches(results: list[PhotoResult], matches: list[list[tuple[Face, Match]]]) -> None:
@@ -175,7 +187,7 @@ def _print_matches(results: list[PhotoResult], matches: list[list[tuple[Face, Ma
         [
             result.photo if number == 1 else "",
             number,
-            match.person or "not recognised",
+            match.person or _unnamed(match),
             None if match.distance is None else f"{match.distance:.3f}",
             f"{match.threshold:.3f}",
             None if match.probability is None else percent(match.probability),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from limner.cli import output
 from limner.cli.options import FindOptions, ModelOptions, PickOptions
 from limner.errors import ImageError, InputError, LimnerError
+from limner.weights.registry import DEFAULT_EMBEDDER
 
 if TYPE_CHECKING:
     from limner.faces import FaceAnalyzer
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from limner.weights import OnnxOptions
 
 DETECTOR = "yunet"
-EMBEDDER = "facenet"
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def onnx_options(model: ModelOptions) -> OnnxOptions | None:
     given = {name: value for name, value in given.items() if value is not None}
     if not given:
         return None
-    embedder = model.embedder or EMBEDDER
+    embedder = model.embedder or DEFAULT_EMBEDDER
     if not embedder.endswith(".onnx"):
         raise InputError(
             f"--embedder-size, -mean, -std and -colour describe an .onnx file; "
@@ -125,7 +125,7 @@ def make_analyzer(
     from limner import weights
     from limner.faces import FaceAnalyzer
 
-    embedder = None if model is None or not embed else model.embedder or EMBEDDER
+    embedder = None if model is None or not embed else model.embedder or DEFAULT_EMBEDDER
     options = None if model is None or not embed else onnx_options(model)
     needed = [DETECTOR] + ([embedder] if embedder in weights.names() else [])
     for name in needed:
@@ -139,6 +139,7 @@ def make_analyzer(
         options=options,
         min_size=find.min_size,
         min_score=find.min_score,
+        any_rotation=find.any_rotation,
     )
 
 
@@ -212,11 +213,15 @@ def embedding_of(face: Face) -> Embedding:
 
 
 def pair_sentence(pair: Pair) -> str:
-    """Return verdict, distance, threshold and probability as one line."""
+    """Return verdict, reason, distance, threshold and probability as one line."""
     likely = (
         "not calibrated" if pair.probability is None else f"probability {percent(pair.probability)}"
     )
-    return f"{pair.verdict}: distance {pair.distance:.3f}, threshold {pair.threshold:.3f}, {likely}"
+    because = "" if pair.reason is None else f" ({pair.reason})"
+    return (
+        f"{pair.verdict}{because}: distance {pair.distance:.3f}, "
+        f"threshold {pair.threshold:.3f}, {likely}"
+    )
 
 
 def percent(probability: float) -> str:

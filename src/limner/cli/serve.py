@@ -48,7 +48,8 @@ def serve(
         typer.Option(
             "--embedder",
             metavar="NAME|PATH.onnx",
-            help="facenet, dlib, duo, or an ONNX file. Default: the gallery's own, else facenet.",
+            help="sface, facenet, dlib, duo, or an ONNX file. Default: the gallery's own, "
+            "else sface.",
         ),
     ] = None,
     threads: Annotated[
@@ -170,10 +171,10 @@ def _fetch(settings: Settings) -> None:
     """Fetch the weights with a bar, and refuse a gallery that cannot be opened."""
     from limner import weights
     from limner.gallery import Gallery
-    from limner.weights.registry import embedder_named
+    from limner.weights.registry import DEFAULT_EMBEDDER, embedder_named
 
     with Gallery.open(settings.gallery, create=True) as gallery:
-        embedder = settings.embedder or embedder_named(gallery.embedder_id) or "facenet"
+        embedder = settings.embedder or embedder_named(gallery.embedder_id) or DEFAULT_EMBEDDER
     for name in ("yunet", embedder):
         if name in weights.names():
             with output.fetch_progress() as progress:

@@ -22,7 +22,8 @@ def mark_of(face: Face, match: Match) -> Mark:
 
     detail = "" if match.distance is None else f"distance {match.distance:.2f}"
     if match.person is None:
-        return Mark(face.box_xyxy, "not recognised", detail, "not_recognised")
+        title = "not recognised" if match.reason is None else "unclear"
+        return Mark(face.box_xyxy, title, match.reason or detail, "not_recognised")
     return Mark(face.box_xyxy, match.person, detail, "recognised")
 
 

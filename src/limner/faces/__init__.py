@@ -6,8 +6,9 @@
 from limner.faces.align import BoxCrop, Crop, LandmarkCrop, cut_chip, similarity_transform
 from limner.faces.analyzer import FaceAnalyzer, PhotoFaces, Pick, choose
 from limner.faces.detect import Detector, YuNet
-from limner.faces.embed import Embedder, FusedEmbedder, NetworkEmbedder
+from limner.faces.embed import Embedder, FusedEmbedder, NetworkEmbedder, Reading
 from limner.faces.load import load_embedder
+from limner.faces.upright import Upright
 
 __all__ = [
     "BoxCrop",
@@ -20,6 +21,8 @@ __all__ = [
     "NetworkEmbedder",
     "PhotoFaces",
     "Pick",
+    "Reading",
+    "Upright",
     "YuNet",
     "choose",
     "cut_chip",

@@ -1,7 +1,8 @@
 """From a face in a photo to the chip that an embedder reads.
 
-Two ways of cutting a chip: the detector's box, stretched about its centre (upright, not
-turned), or the similarity transform that brings the five landmarks nearest to fixed places.
+Two ways of cutting a chip: the detector's box, stretched about its centre and turned with the
+head where that does not stand upright, or the similarity transform that brings the five landmarks
+nearest to fixed places.
 Which one an embedder gets was measured on LFW View 1 (docs/benchmarks.md), and is part of
 the preprocessing version in its ``embedder_id``.
 """
@@ -9,13 +10,13 @@ the preprocessing version in its ``embedder_id``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from limner.errors import InputError
-from limner.types import BoxXYXY, Face, ImageArray
+from limner.types import BoxXYXY, Face, Head, ImageArray
 
 Matrix = NDArray[np.float64]
 Interpolation = Literal["linear", "cubic"]
@@ -43,6 +44,11 @@ class BoxCrop:
 
     def matrix(self, face: Face, size: int) -> Matrix:
         """Return the (2, 3) affine map from chip pixels to photo pixels (pixel centres)."""
+        if face.head is not None:
+            upright, to_photo = _stood_up(face, face.head)
+            matrix = self.matrix(upright, size)
+            linear = to_photo[:, :2] @ matrix[:, :2]
+            return np.column_stack([linear, to_photo[:, :2] @ matrix[:, 2] + to_photo[:, 2]])
         x0, y0, x1, y1 = steadied_box(face) if self.steadied else face.box_xyxy
         crop_w, crop_h = (x1 - x0) * self.width, (y1 - y0) * self.height
         centre_x = (x0 + x1) / 2
@@ -74,7 +80,18 @@ class LandmarkCrop:
         return similarity_transform(template, face.landmarks_xy.astype(np.float64))
 
 
-Crop = BoxCrop | LandmarkCrop
+class Crop(Protocol):
+    """A way of cutting a chip."""
+
+    @property
+    def interpolation(self) -> Interpolation:
+        """Between pixels."""
+        ...
+
+    def matrix(self, face: Face, size: int) -> Matrix:
+        """Return the (2, 3) affine map from chip pixels to photo pixels (pixel centres)."""
+        ...
+
 
 DLIB = LandmarkCrop(
     tuple(
@@ -146,6 +163,38 @@ def steadied_box(face: Face) -> BoxXYXY:
     half = scale * _USUAL_SIZE / 2
     x0, y0, x1, y1 = (np.array([*(centre - half), *(centre + half)]) + face.box_xyxy) / 2
     return float(x0), float(y0), float(x1), float(y1)
+
+
+def turn_about(centre_xy: tuple[float, float], angle_deg: float) -> Matrix:
+    """Return the (2, 3) map that turns points clockwise in the picture about a centre."""
+    angle, centre = np.deg2rad(angle_deg), np.asarray(centre_xy, np.float64)
+    linear = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return np.column_stack([linear, centre - linear @ centre])
+
+
+def tilt_of(landmarks_xy: NDArray[np.floating]) -> float:
+    """Return how far five landmarks are turned clockwise in the picture, degrees in (-180, 180].
+
+    Raises:
+        InputError: If they all lie in one point.
+    """
+    linear = similarity_transform(_USUAL_XY, landmarks_xy.astype(np.float64))
+    return float(np.rad2deg(np.arctan2(linear[1, 0], linear[0, 0])))
+
+
+def _stood_up(face: Face, head: Head) -> tuple[Face, Matrix]:
+    """Return a face as if its photo were turned about the head until that stands upright.
+
+    Returns:
+        The face there, and the (2, 3) map from there to the photo.
+    """
+    pivot = (head.centre_xy[0] - 0.5, head.centre_xy[1] - 0.5)  # of pixel centres, not edges
+    to_photo = turn_about(pivot, head.angle_deg)
+    back = turn_about(pivot, -head.angle_deg)
+    landmarks = face.landmarks_xy @ back[:, :2].T + back[:, 2]
+    (x, y), (width, height) = head.centre_xy, head.size_wh
+    box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+    return Face(box, landmarks.astype(np.float32), face.score), to_photo
 
 
 def similarity_transform(source_xy: Matrix, target_xy: Matrix) -> Matrix:

@@ -20,7 +20,10 @@ from limner.errors import FaceCountError, InputError, LimnerError, UnknownNameEr
 from limner.faces.detect import Detector, YuNet
 from limner.faces.embed import BATCH, Embedder
 from limner.faces.load import EngineName, load_embedder
-from limner.types import BoxXYXY, Embedding, Face, ImageArray
+from limner.faces.reading import CutFace, FaceReader
+from limner.faces.upright import Upright
+from limner.types import BoxXYXY, Face, box_iou
+from limner.weights.registry import DEFAULT_EMBEDDER
 
 if TYPE_CHECKING:
     from limner.images.sources import Source
@@ -63,6 +66,9 @@ class FaceAnalyzer:
         options: How to feed a user's own ONNX file.
         min_size: Faces whose longer box side is below this many pixels are left out.
         min_score: Faces below this detector score, in (0, 1), are left out.
+        any_rotation: Whether each face is looked for at any angle by itself, as in a crowd seen
+            from above: four times the detector's work. Otherwise heads that lean are stood
+            up, and a photo that lies on its side or upside down is turned as a whole.
 
     Raises:
         UnknownNameError: If there is no such detector.
@@ -71,7 +77,7 @@ class FaceAnalyzer:
     def __init__(
         self,
         detector: str | Detector = "yunet",
-        embedder: str | Path | Embedder | None = "facenet",
+        embedder: str | Path | Embedder | None = DEFAULT_EMBEDDER,
         *,
         device: str = "auto",
         engine: EngineName = "auto",
@@ -79,6 +85,7 @@ class FaceAnalyzer:
         options: weights.OnnxOptions | None = None,
         min_size: float = 20.0,
         min_score: float = 0.6,
+        any_rotation: bool = False,
     ) -> None:
         if isinstance(detector, str) and detector != "yunet":
             raise UnknownNameError(f"detector must be 'yunet', got {detector!r}.")
@@ -92,6 +99,7 @@ class FaceAnalyzer:
         self._device, self._engine, self._mirror = device, engine, mirror
         self._options = options
         self._min_size, self._min_score = min_size, min_score
+        self._any_rotation = any_rotation
         self._lock = threading.Lock()
 
     @property
@@ -140,6 +148,9 @@ class FaceAnalyzer:
                 )
             return self._many_detector
 
+    def _upright(self, detector: Detector) -> Upright:
+        return Upright(detector, any_rotation=self._any_rotation)
+
     def analyze(self, photo: Source, *, embed: bool = True, keep_chips: bool = False) -> list[Face]:
         """Return the faces of one photo, largest first; an empty list where there is none.
 
@@ -153,12 +164,9 @@ class FaceAnalyzer:
             ImageError: If the photo cannot be read.
         """
         image = images.read(photo)
-        faces = self.detector.detect(image)
-        if not (embed or keep_chips) or self.embedder is None or not faces:
-            return faces
-        embedder = self._needed_embedder()
-        chips = [embedder.chip(image, face) for face in faces]
-        return _finish(embedder, faces, chips, embed=embed, keep_chips=keep_chips)
+        faces = self._upright(self.detector).detect(image)
+        reader = self._reader(embed=embed or keep_chips)
+        return _finish(reader, [reader.cut(image, face) for face in faces], embed, keep_chips)
 
     def embed_faces(
         self, photo: Source, faces: Sequence[Face], *, keep_chips: bool = False
@@ -168,10 +176,12 @@ class FaceAnalyzer:
         Raises:
             ImageError: If the photo cannot be read.
         """
-        embedder = self._needed_embedder()
-        image = images.read(photo)
-        chips = [embedder.chip(image, face) for face in faces]
-        return _finish(embedder, faces, chips, embed=True, keep_chips=keep_chips)
+        self._needed_embedder()
+        image, reader = images.read(photo), self._reader(embed=True)
+        return _finish(reader, [reader.cut(image, face) for face in faces], True, keep_chips)
+
+    def _reader(self, *, embed: bool) -> FaceReader:
+        return FaceReader(self.embedder if embed else None)
 
     def analyze_many(
         self,
@@ -199,90 +209,83 @@ class FaceAnalyzer:
         """
         if on_error not in ("raise", "yield"):
             raise UnknownNameError(f"on_error must be 'raise' or 'yield', got {on_error!r}.")
-        embedder = self.embedder if embed or keep_chips else None
-        alone = getattr(embedder, "single_threaded", lambda: None)() if embed else None
-        finish = partial(_finish, embed=embed, keep_chips=keep_chips)
-        look = partial(_look, self._single_threaded_detector(), embedder)
-        ready: list[tuple[PhotoFaces, list[ImageArray]]] = []
+        reader = self._reader(embed=embed or keep_chips)
+        # Where the embedder can have a core to itself, each core finishes its own photos.
+        alone = getattr(reader.embedder, "single_threaded", lambda: None)() if embed else None
+        here = FaceReader(alone) if alone or not embed else None
+        detector = self._upright(self._single_threaded_detector())
+        look = partial(_look_at_group, partial(_look, detector, reader), here, embed, keep_chips)
+        ready: list[LookedAt] = []
         waiting = 0
-        for found, chips in _ahead(photos, partial(_look_at_group, look, alone, finish)):
+        for found, cuts in _ahead(photos, look):
             if found.error is not None and on_error == "raise":
                 raise found.error
-            ready.append((found, chips))
-            waiting += len(chips)
-            if waiting >= BATCH or (not chips and len(ready) >= BATCH) or alone or not embedder:
-                yield from _flush(ready, embedder, finish)
+            ready.append((found, cuts))
+            waiting += len(cuts)
+            if waiting >= BATCH or (not cuts and len(ready) >= BATCH) or here:
+                yield from _flush(ready, reader, embed, keep_chips)
                 ready, waiting = [], 0
-        yield from _flush(ready, embedder, finish)
+        yield from _flush(ready, reader, embed, keep_chips)
+
+
+LookedAt = tuple[PhotoFaces, list[CutFace]]
+"""A photo that was searched, and the faces of it that are still to be read."""
 
 
 def _finish(
-    embedder: Embedder,
-    faces: Sequence[Face],
-    chips: list[ImageArray],
-    *,
-    embed: bool,
-    keep_chips: bool,
+    reader: FaceReader, cuts: Sequence[CutFace], embed: bool, keep_chips: bool
 ) -> list[Face]:
-    """Give faces what was asked for: their chips, their embeddings."""
-    done = list(faces)
-    if keep_chips:
-        done = [replace(face, chip=chip) for face, chip in zip(done, chips, strict=True)]
-    if embed:
-        rows = embedder.embed_chips(chips)
-        done = [
-            replace(face, embedding=Embedding(vector=row, embedder_id=embedder.embedder_id))
-            for face, row in zip(done, rows, strict=True)
-        ]
-    return done
+    """Give faces what was asked for: their quality, their chips, their embeddings."""
+    faces = reader.read(cuts) if embed else reader.judge(cuts)
+    if not keep_chips:
+        return faces
+    return [replace(face, chip=cut.chip) for face, cut in zip(faces, cuts, strict=True)]
 
 
 def _flush(
-    ready: list[tuple[PhotoFaces, list[ImageArray]]],
-    embedder: Embedder | None,
-    finish: Callable[..., list[Face]],
+    ready: Sequence[LookedAt], reader: FaceReader, embed: bool, keep_chips: bool
 ) -> Iterator[PhotoFaces]:
-    """Put the waiting chips of several photos through the embedder together."""
-    flat = [face for found, chips in ready if chips for face in found.faces or []]
-    chips = [chip for _, own in ready for chip in own]
-    done = iter(finish(embedder, flat, chips) if embedder and flat else [])
+    """Put the waiting faces of several photos through the embedder together."""
+    cuts = [cut for _, own in ready for cut in own]
+    done = iter(_finish(reader, cuts, embed, keep_chips) if cuts else [])
     for found, own in ready:
         yield replace(found, faces=[next(done) for _ in own]) if own else found
 
 
-def _look(
-    detector: Detector, embedder: Embedder | None, photo: Source
-) -> tuple[PhotoFaces, list[ImageArray]]:
-    """Read and search one photo, and cut the chips that the embedder is to read."""
+def _look(detector: Detector, reader: FaceReader, photo: Source) -> LookedAt:
+    """Read and search one photo, and cut the faces that are to be read."""
     name = images.describe(photo)
     try:
         image = images.read(photo)
         faces = detector.detect(image)
-        chips = [embedder.chip(image, face) for face in faces] if embedder else []
+        cuts = [reader.cut(image, face) for face in faces]
     except LimnerError as error:
         return PhotoFaces(photo=name, faces=None, error=error), []
     size_hw = (int(image.shape[0]), int(image.shape[1]))
-    return PhotoFaces(photo=name, faces=faces, size_hw=size_hw), chips
+    return PhotoFaces(photo=name, faces=faces, size_hw=size_hw), cuts
 
 
 def _look_at_group(
-    look: Callable[[Source], tuple[PhotoFaces, list[ImageArray]]],
-    alone: Embedder | None,
-    finish: Callable[..., list[Face]],
+    look: Callable[[Source], LookedAt],
+    here: FaceReader | None,
+    embed: bool,
+    keep_chips: bool,
     group: list[Source],
-) -> list[tuple[PhotoFaces, list[ImageArray]]]:
-    """Look at a few photos; embed their faces here if the embedder has a core to itself."""
+) -> list[LookedAt]:
+    """Look at a few photos; read their faces here if the embedder has a core to itself."""
     looked = [look(photo) for photo in group]
-    return [(found, []) for found in _flush(looked, alone, finish)] if alone else looked
+    if here is None:
+        return looked
+    return [(found, []) for found in _flush(looked, here, embed, keep_chips)]
 
 
 def _ahead(
     photos: Iterable[Source],
-    look: Callable[[list[Source]], list[tuple[PhotoFaces, list[ImageArray]]]],
-) -> Iterator[tuple[PhotoFaces, list[ImageArray]]]:
+    look: Callable[[list[Source]], list[LookedAt]],
+) -> Iterator[LookedAt]:
     """Look at photos on a thread a core, a bounded number ahead of the caller."""
     workers = cpu_threads()
-    pending: deque[Future[list[tuple[PhotoFaces, list[ImageArray]]]]] = deque()
+    pending: deque[Future[list[LookedAt]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="limner-faces")
     stream = iter(photos)
     try:
@@ -338,7 +341,7 @@ def choose(
 
 
 def _at_box(faces: Sequence[Face], box: BoxXYXY, photo: str) -> Face:
-    overlaps = [_iou(face.box_xyxy, box) for face in faces]
+    overlaps = [box_iou(face.box_xyxy, box) for face in faces]
     best = int(np.argmax(overlaps))
     if overlaps[best] <= 0.1:
         raise FaceCountError(
@@ -347,13 +350,3 @@ def _at_box(faces: Sequence[Face], box: BoxXYXY, photo: str) -> Face:
             count=len(faces),
         )
     return faces[best]
-
-
-def _iou(a: BoxXYXY, b: BoxXYXY) -> float:
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    inter = width * height
-    area = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
-    return inter / (area - inter)

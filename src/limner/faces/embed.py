@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -46,6 +46,22 @@ class Embedder(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What an embedder read in N chips.
+
+    Attributes:
+        rows: Shape (N, D), float32: unit embeddings.
+        signals: Shape (N, K), float32, what else it can tell of the faces' quality: for each
+            network the log of the length of the vector that it gave (short where it saw little
+            that it knows), and how far that lay along each direction of nuisance. None where the
+            embedder does not tell.
+    """
+
+    rows: FloatArray
+    signals: FloatArray | None
+
+
 class NetworkEmbedder:
     """One network behind a chip.
 
@@ -64,6 +80,12 @@ class NetworkEmbedder:
         centre: Shape (dim,): taken from every unit embedding before it is scaled to length
             one again. Faces then spread over the whole sphere instead of one side of it, and
             strangers lie further apart.
+        nuisance: Shape (K, dim), orthonormal rows, after the centre: the directions in which
+            embeddings move when a photo is spoiled. What lies along them is taken away, or
+            two strangers' blurred photos would be alike for being blurred.
+
+    Source: Solomonoff, Campbell and Boardman, "Advances in Channel Compensation for SVM Speaker
+    Recognition", 2005, for nuisance attribute projection.
     """
 
     def __init__(
@@ -78,6 +100,7 @@ class NetworkEmbedder:
         mirror: bool = False,
         reopen: Callable[[int], Engine] | None = None,
         centre: FloatArray | None = None,
+        nuisance: FloatArray | None = None,
         points: Callable[[ImageArray, Face], FloatArray] | None = None,
     ) -> None:
         self.name = name
@@ -88,6 +111,7 @@ class NetworkEmbedder:
         self.engine = engine
         self.mirror = mirror
         self.centre = centre
+        self.nuisance = nuisance
         self.points = points
         self._reopen = reopen
         self._one: NetworkEmbedder | None = None
@@ -116,6 +140,15 @@ class NetworkEmbedder:
             ShapeError: If a chip is not (chip_size, chip_size, 3), uint8.
             ZeroNormError: If the network answers with a vector of length zero or of NaN.
         """
+        return self.read_chips(chips).rows
+
+    def read_chips(self, chips: Sequence[ImageArray]) -> Reading:
+        """Return unit embeddings of N chips, and the lengths of the network's own vectors.
+
+        Raises:
+            ShapeError: If a chip is not (chip_size, chip_size, 3), uint8.
+            ZeroNormError: If the network answers with a vector of length zero or of NaN.
+        """
         wanted = (self.chip_size, self.chip_size, 3)
         for chip in chips:
             if chip.shape != wanted or chip.dtype != np.uint8:
@@ -124,17 +157,42 @@ class NetworkEmbedder:
                     f"got {chip.dtype} of shape {chip.shape}."
                 )
         if not len(chips):
-            return np.zeros((0, self.dim), np.float32)
-        parts = []
+            return Reading(np.zeros((0, self.dim), np.float32), None)
+        done = []
         for start in range(0, len(chips), BATCH):
             batch = np.stack(chips[start : start + BATCH])
             if self.mirror:
-                both = unit_rows(self.engine(np.concatenate([batch, batch[:, :, ::-1]])))
-                parts.append(both[: len(batch)] + both[len(batch) :])
+                both = self.engine(np.concatenate([batch, batch[:, :, ::-1]]))
+                done.append(self.finish(both[: len(batch)], both[len(batch) :]))
             else:
-                parts.append(self.engine(batch))
-        rows = unit_rows(np.concatenate(parts))
-        return rows if self.centre is None else unit_rows(rows - self.centre)
+                done.append(self.finish(self.engine(batch)))
+        return Reading(
+            np.concatenate([reading.rows for reading in done]),
+            np.concatenate([reading.signals for reading in done if reading.signals is not None]),
+        )
+
+    def finish(self, raw: FloatArray, mirrored: FloatArray | None = None) -> Reading:
+        """Return unit embeddings from what the network gave.
+
+        Args:
+            raw: Shape (N, dim), for the chips.
+            mirrored: Shape (N, dim), for their mirror images; None where they are not averaged in.
+
+        Raises:
+            ZeroNormError: If a row has length zero or holds NaN.
+        """
+        rows = unit_rows(raw)
+        signals = [np.log(np.linalg.norm(raw, axis=1, keepdims=True))]
+        if mirrored is not None:
+            rows = unit_rows(rows + unit_rows(mirrored))
+        if self.centre is not None:
+            rows = np.asarray(rows - self.centre, np.float32)
+            if self.nuisance is not None:
+                along = rows @ self.nuisance.T
+                signals.append(along)
+                rows = np.asarray(rows - along @ self.nuisance, np.float32)
+            rows = unit_rows(rows)
+        return Reading(rows, np.concatenate(signals, axis=1).astype(np.float32))
 
 
 class FusedEmbedder:
@@ -185,6 +243,14 @@ class FusedEmbedder:
         Raises:
             ShapeError: If a chip is not what `chip` returns.
         """
+        return self.read_chips(chips).rows
+
+    def read_chips(self, chips: Sequence[ImageArray]) -> Reading:
+        """Return unit embeddings of N stacked chips, and the lengths of each part's vectors.
+
+        Raises:
+            ShapeError: If a chip is not what `chip` returns.
+        """
         size = self.chip_size
         wanted = (len(self.parts) * size, size, 3)
         for chip in chips:
@@ -192,12 +258,19 @@ class FusedEmbedder:
                 raise ShapeError(
                     f"a chip for {self.name} must have shape {wanted}, got {chip.shape}."
                 )
-        joined = []
-        for i, (part, root) in enumerate(self.parts):
+        readings = []
+        for i, (part, _) in enumerate(self.parts):
             s = part.chip_size
-            own = [chip[i * size : i * size + s, :s] for chip in chips]
-            joined.append(part.embed_chips(own) * np.float32(root))
-        return unit_rows(np.concatenate(joined, axis=1))
+            readings.append(part.read_chips([chip[i * size : i * size + s, :s] for chip in chips]))
+        return self.join(readings)
+
+    def join(self, readings: Sequence[Reading]) -> Reading:
+        """Return the embeddings of all parts as one."""
+        pairs = list(zip(readings, self.parts, strict=True))
+        rows = np.concatenate([r.rows * np.float32(root) for r, (_, root) in pairs], axis=1)
+        signals = [reading.signals for reading in readings if reading.signals is not None]
+        told = np.concatenate(signals, axis=1) if len(signals) == len(readings) else None
+        return Reading(unit_rows(rows), told)
 
 
 def unit_rows(rows: FloatArray) -> FloatArray:

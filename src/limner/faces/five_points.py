@@ -131,12 +131,15 @@ def start_square(face: Face) -> tuple[complex, complex]:
     It is turned as the line between the eyes is: the predictor knows upright faces only.
     """
     x0, y0, x1, y1 = (float(v) for v in face.box_xyxy)
+    centre, height = complex((x0 + x1) / 2, (y0 + y1) / 2), y1 - y0
+    if face.head is not None:
+        centre, height = complex(*face.head.centre_xy), face.head.size_wh[1]
     eyes = _complex(face.landmarks_xy[:2])
     line = complex(eyes[1] - eyes[0])
     # One box's height along the head's own right: times i, it is downwards to the chin.
-    unit = (y1 - y0) * (line / abs(line) if line else 1.0)
+    unit = height * (line / abs(line) if line else 1.0)
     side = _SIDE * unit
-    centre = complex((x0 + x1) / 2, (y0 + y1) / 2) + complex(_SHIFT_X, _SHIFT_Y) * unit
+    centre += complex(_SHIFT_X, _SHIFT_Y) * unit
     return centre - side * (0.5 + 0.5j), side
 
 

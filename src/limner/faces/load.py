@@ -20,9 +20,9 @@ from limner.similarity import Calibration
 from limner.similarity.shipped import bring
 from limner.types import FloatArray, ImageArray
 from limner.weights.custom import FOLDER_FILE
-from limner.weights.registry import MIRRORED
+from limner.weights.registry import DEFAULT_EMBEDDER, MIRRORED
 
-CROPS: dict[str, Crop] = {"facenet": FACENET, "dlib": DLIB_POINTS}
+CROPS: dict[str, Crop] = {"facenet": FACENET, "dlib": DLIB_POINTS, "sface": ARCFACE}
 """How each embedder of the registry wants its chip; counts towards ``preprocessing`` there."""
 
 _CUSTOM_CROPS: dict[str, Crop] = {"arcface": ARCFACE, "facenet": FACENET, "dlib": DLIB}
@@ -30,19 +30,24 @@ _CUSTOM_CROPS: dict[str, Crop] = {"arcface": ARCFACE, "facenet": FACENET, "dlib"
 EngineName = Literal["auto", "int8", "onnxruntime", "openvino", "torch"]
 
 
-def shipped_centre(name: str) -> FloatArray | None:
-    """Return the mean unit embedding that is taken from an embedder's; None where none is.
+def shipped_centre(name: str) -> tuple[FloatArray, FloatArray] | None:
+    """Return what is taken from an embedder's unit embeddings; None where nothing is.
 
     It was computed on the photos of LFW View 1 by ``bench/fit_shipped.py``, and counts
     towards ``preprocessing`` in the registry.
+
+    Returns:
+        The mean unit embedding, shape (D,), and the directions of nuisance, shape (K, D).
     """
     text = resources.files("limner.faces").joinpath("data/centres.json").read_text("utf-8")
     row = json.loads(text).get(name)
-    return None if row is None else np.asarray(row, np.float32)
+    if row is None:
+        return None
+    return np.asarray(row["centre"], np.float32), np.asarray(row["nuisance"], np.float32)
 
 
 def load_embedder(
-    name_or_path: str | Path = "facenet",
+    name_or_path: str | Path = DEFAULT_EMBEDDER,
     *,
     device: str = "auto",
     engine: EngineName = "auto",
@@ -118,6 +123,7 @@ def _registered(
             threads=count,
         )
 
+    centre, nuisance = shipped_centre(name) or (None, None)
     return NetworkEmbedder(
         name=name,
         embedder_id=spec.embedder_id,
@@ -127,7 +133,8 @@ def _registered(
         engine=open_engine(threads),
         mirror=mirror,
         reopen=open_engine if where == "cpu" and engine != "torch" else None,
-        centre=shipped_centre(name),
+        centre=centre,
+        nuisance=nuisance,
         points=_five_points() if "dlib_points" in spec.needs else None,
     )
 

@@ -26,9 +26,11 @@ from limner.gallery.store import embedder_mismatch
 from limner.similarity import (
     Calibration,
     PairHead,
+    QualityRule,
     false_match_table,
     fit_pair_head,
     pairwise_squared_l2,
+    shipped,
     threshold_at_fmr,
 )
 from limner.types import Embedding, FloatArray
@@ -206,10 +208,17 @@ def calibrate_gallery(
         heads={"squared_l2": head},
         false_match=_table(different, people_pairs, false_match_rate, tau),
         figures=report.to_json(),
+        quality=_shipped_rule(embedder_id),
     )
     with gallery.locked() as store:
         store.set_meta({"calibration": json.dumps(calibration.to_json())})
     return report
+
+
+def _shipped_rule(embedder_id: str) -> QualityRule | None:
+    """Return what poor faces do to the shipped head: a gallery has too few of them to fit it."""
+    found = shipped(embedder_id)
+    return None if found is None else found.quality
 
 
 def _fitted_head(

@@ -26,8 +26,8 @@ from limner.gallery.records import EnrolledPhoto, ExportNote, GalleryInfo, Perso
 from limner.gallery.search import Searcher
 from limner.gallery.sqlite_store import SQLiteStore
 from limner.gallery.store import State, Store, embedder_mismatch, unknown_person
-from limner.gallery.verdicts import Verdicts
 from limner.similarity import Calibration
+from limner.similarity.verdicts import Verdicts
 from limner.types import Embedding, FloatArray
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from limner.gallery.records import (
     PhotoRef,
     TransferReport,
 )
-from limner.gallery.store import Incoming, NewFace, OnConflict, unknown_person
-from limner.gallery.verdicts import checked_threshold
+from limner.gallery.store import NOT_JUDGED, Incoming, NewFace, OnConflict, unknown_person
 from limner.similarity import PairHead, squared_l2
+from limner.similarity.verdicts import checked_threshold
 from limner.types import Embedding, FloatArray, ImageArray, Match, Pair
 
 _BULK = 20_000
@@ -74,7 +74,10 @@ class Gallery(GalleryFile):
         pictures = _encode_chips(chips, len(many))
         with self._lock:
             embedder_id, vectors, state = self._checked(many)
-            faces = [NewFace(vector, photos[i], pictures[i]) for i, vector in enumerate(vectors)]
+            faces = [
+                NewFace(vector, photos[i], pictures[i], (many[i].quality, many[i].reason))
+                for i, vector in enumerate(vectors)
+            ]
             # Identification's tau: verification's would let 1 in 100 pairs of strangers
             # through, so that in a large gallery everybody would be warned about.
             tau = self._judge(embedder_id, state).identify_threshold(state.faces)
@@ -127,7 +130,9 @@ class Gallery(GalleryFile):
             with self._lock:
                 embedder_id, vectors, _ = self._checked([item[1] for item in batch])
                 incoming = (
-                    Incoming(item[0], NewFace(vector, item[2] if len(item) > 2 else None))
+                    Incoming(
+                        item[0], _new_face(item[1], vector, item[2] if len(item) > 2 else None)
+                    )
                     for item, vector in zip(batch, vectors, strict=True)
                 )
                 added += self._store.absorb(
@@ -147,6 +152,7 @@ class Gallery(GalleryFile):
         *,
         threshold: float | None = None,
         head: PairHead | None = None,
+        accept_unclear: bool = False,
     ) -> Pair:
         """Tell whether an embedding is a person's (1:1), by the nearest of theirs.
 
@@ -156,6 +162,7 @@ class Gallery(GalleryFile):
             threshold: Another tau than the calibrated one.
             head: Another pair head than the calibrated squared distance; it must have been
                 fitted to the gallery's embedder.
+            accept_unclear: Judge faces that are too poor for it, too, instead of saying so.
 
         Raises:
             UnknownNameError: If there is no such person.
@@ -169,14 +176,21 @@ class Gallery(GalleryFile):
             if person is None:
                 raise unknown_person(self._store, name)
             theirs = self._store.vectors_of(person.id)
-        if head is not None:
-            nearest = int(head.distance(np.broadcast_to(vectors, theirs.shape), theirs).argmin())
-            return head.judge(vectors[0], theirs[nearest], threshold=threshold)
-        distance = float(squared_l2(np.broadcast_to(vectors, theirs.shape), theirs).min())
-        return verdicts.pair(distance, threshold)
+            judged = self._store.judged_of(person.id)
+        against = np.broadcast_to(vectors, theirs.shape)
+        distances = squared_l2(against, theirs) if head is None else head.distance(against, theirs)
+        nearest = int(distances.argmin())
+        enrolled = Embedding(theirs[nearest], embedder_id, *judged[nearest])
+        return verdicts.compare(
+            enrolled, embedding, threshold=threshold, head=head, accept_unclear=accept_unclear
+        )
 
     def identify(
-        self, embeddings: Embedding | Sequence[Embedding], *, threshold: float | None = None
+        self,
+        embeddings: Embedding | Sequence[Embedding],
+        *,
+        threshold: float | None = None,
+        accept_unclear: bool = False,
     ) -> list[Match]:
         """Tell who each face is (1:K), or that it is nobody in the gallery.
 
@@ -186,6 +200,7 @@ class Gallery(GalleryFile):
         Args:
             embeddings: One or several.
             threshold: Another tau. It moves the verdict; the probability stays calibrated.
+            accept_unclear: Judge faces that are too poor for it, too, instead of saying so.
 
         Returns:
             One match an embedding, in their order.
@@ -205,12 +220,15 @@ class Gallery(GalleryFile):
             nearest = self._searcher.nearest(vectors, 1)
         return [
             verdicts.match(
+                probe,
                 near[0].name if near else None,
                 near[0].distance if near else None,
                 threshold,
                 faces=state.faces,
+                enrolled=near[0].judged if near else NOT_JUDGED,
+                accept_unclear=accept_unclear,
             )
-            for near in nearest
+            for probe, near in zip(many, nearest, strict=True)
         ]
 
     def lookalike(self, embedding: Embedding, *, top: int = 5) -> list[LookAlike]:
@@ -231,7 +249,12 @@ class Gallery(GalleryFile):
             verdicts = self._judge(embedder_id, state)
             near = self._searcher.nearest(vectors, top)[0]
         return [
-            LookAlike(hit.name, hit.distance, verdicts.probability(hit.distance)) for hit in near
+            LookAlike(
+                hit.name,
+                hit.distance,
+                verdicts.probability(hit.distance, qualities=(embedding.quality, hit.judged[0])),
+            )
+            for hit in near
         ]
 
     # --- changing ----------------------------------------------------------------------
@@ -349,6 +372,10 @@ class Gallery(GalleryFile):
         """Forget the gallery's own calibration; the shipped one is used again."""
         with self._lock:
             self._store.set_meta({"calibration": None})
+
+
+def _new_face(embedding: Embedding, vector: FloatArray, photo: PhotoRef | None) -> NewFace:
+    return NewFace(vector, photo, None, (embedding.quality, embedding.reason))
 
 
 def _photo_refs(photo: Photo | Sequence[Photo], count: int) -> list[PhotoRef | None]:

@@ -8,25 +8,14 @@ from typing import Any
 import numpy as np
 
 from limner.errors import InputError
-from limner.types import BoxXYXY
+from limner.types import BoxXYXY, box_iou
 
 SAME_FACE_IOU = 0.5
 
 
-def overlap(a: BoxXYXY, b: BoxXYXY) -> float:
-    """Return the intersection over union of two boxes, in [0, 1]."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height
-    areas = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
-    return shared / (areas - shared)
-
-
 def same_box(a: BoxXYXY | None, b: BoxXYXY | None) -> bool:
     """Tell whether two boxes of one photo may mean one face; unknown ones may."""
-    return a is None or b is None or overlap(a, b) > SAME_FACE_IOU
+    return a is None or b is None or box_iou(a, b) > SAME_FACE_IOU
 
 
 @dataclass(frozen=True)
@@ -95,6 +84,8 @@ class EnrolledPhoto:
         score: The detector's confidence in [0, 1], if known.
         created: When it was enrolled, UTC, ISO 8601.
         has_chip: Whether the face's crop is kept.
+        quality: How well the face can be judged, in [0, 1], if known.
+        reason: Why it is too poor to judge by, in words; None where it is not.
     """
 
     id: int
@@ -104,6 +95,8 @@ class EnrolledPhoto:
     score: float | None
     created: str
     has_chip: bool
+    quality: float | None = None
+    reason: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""

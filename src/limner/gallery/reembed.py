@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from limner.errors import FaceCountError, InputError
 from limner.gallery.enrolment import photo_digest
 from limner.gallery.gallery import Gallery
-from limner.gallery.records import PhotoProblem, ReembedReport, overlap
-from limner.gallery.store import FaceRow
-from limner.types import BoxXYXY, Face, FloatArray
+from limner.gallery.records import PhotoProblem, ReembedReport
+from limner.gallery.store import FaceRow, Judged
+from limner.types import BoxXYXY, Face, FloatArray, box_iou
 
 if TYPE_CHECKING:
     from limner.faces import FaceAnalyzer
@@ -75,8 +75,8 @@ def _same_face(faces: Sequence[Face], box: BoxXYXY | None, photo: str) -> Face:
 
     if box is None or not faces:
         return choose(faces, pick="one", photo=photo)[0]
-    best = max(faces, key=lambda face: overlap(face.box_xyxy, box))
-    if overlap(best.box_xyxy, box) < _MIN_OVERLAP:
+    best = max(faces, key=lambda face: box_iou(face.box_xyxy, box))
+    if box_iou(best.box_xyxy, box) < _MIN_OVERLAP:
         raise FaceCountError(
             f"none of the {len(faces)} faces of {photo} lies where the enrolled one was.",
             count=len(faces),
@@ -101,8 +101,8 @@ class _Maker:
         self._last: tuple[Path, list[Face]] | None = None
         self.from_chips = self.from_photos = 0
 
-    def vector(self, row: FaceRow) -> FloatArray:
-        """Return the new embedding of a face.
+    def vector(self, row: FaceRow) -> tuple[FloatArray, Judged]:
+        """Return the new embedding of a face, and its quality.
 
         Raises:
             InputError: If neither its photo nor a chip gives one.
@@ -134,10 +134,10 @@ class _Maker:
         return self._last[1]
 
     @staticmethod
-    def _embed(face: Face) -> FloatArray:
+    def _embed(face: Face) -> tuple[FloatArray, Judged]:
         if face.embedding is None:
             raise InputError("the analyzer makes no embeddings; give it an embedder.")
-        return face.embedding.vector
+        return face.embedding.vector, (face.quality, face.reason)
 
 
 def re_embed(
@@ -174,7 +174,7 @@ def re_embed(
     if state.embedder_id == analyzer.embedder_id:
         return report
     maker = _Maker(gallery, analyzer, None if photos is None else _Photos.of(photos))
-    vectors: dict[int, FloatArray] = {}
+    vectors: dict[int, tuple[FloatArray, Judged]] = {}
     missing: list[PhotoProblem] = []
     for number, row in enumerate(rows, start=1):
         try:

@@ -64,4 +64,9 @@ _FIRST = (
     END""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
+_QUALITY = (
+    "ALTER TABLE embeddings ADD COLUMN quality REAL",
+    "ALTER TABLE embeddings ADD COLUMN reason TEXT",  # why it is too poor to judge by
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _QUALITY)

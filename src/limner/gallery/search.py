@@ -11,7 +11,7 @@ from limner.gallery import index as indexes
 from limner.gallery.cache import IndexCache, Stamp
 from limner.gallery.index import ExactIndex, Index
 from limner.gallery.inverted import TRAINING_PER_LIST, TRIED, IvfIndex, lists_for, train_ivf
-from limner.gallery.store import Ids, State, Store
+from limner.gallery.store import NOT_JUDGED, Ids, Judged, State, Store
 from limner.similarity import squared_l2
 from limner.types import FloatArray
 
@@ -37,11 +37,12 @@ def _mark(state: State) -> Mark:
 
 @dataclass(frozen=True)
 class Near:
-    """The nearest embedding of one person."""
+    """The nearest embedding of one person, and how good a face it is of."""
 
     person_id: int
     name: str
     distance: float
+    judged: Judged = NOT_JUDGED
 
 
 class Searcher:
@@ -242,13 +243,14 @@ class Searcher:
         if not rows.ids:
             return [[] for _ in queries]
         if len(queries) == 1:
-            return [_rank(queries[0], rows.people, rows.vectors, exclude)]
+            return [_rank(queries[0], rows.people, rows.vectors, rows.judged, exclude)]
         place = {face: number for number, face in enumerate(rows.ids)}
         ranked = []
         for query, mine in zip(queries, ids.tolist(), strict=True):
             picked = [place[face] for face in mine if face in place]
             owners = [rows.people[number] for number in picked]
-            ranked.append(_rank(query, owners, rows.vectors[picked], exclude))
+            judged = [rows.judged[number] for number in picked]
+            ranked.append(_rank(query, owners, rows.vectors[picked], judged, exclude))
         return ranked
 
 
@@ -256,16 +258,15 @@ def _rank(
     query: FloatArray,
     owners: Sequence[tuple[int, str]],
     vectors: FloatArray,
+    judged: Sequence[Judged],
     exclude: int | None,
 ) -> list[Near]:
     """Return the owners of embeddings, each with the nearest of theirs, nearest first."""
     if not owners:
         return []
     distances = squared_l2(np.broadcast_to(query, vectors.shape), vectors).tolist()
-    best: dict[tuple[int, str], float] = {}
-    for owner, distance in zip(owners, distances, strict=True):
-        if distance < best.get(owner, np.inf) and owner[0] != exclude:
-            best[owner] = distance
-    found = [Near(person, name, distance) for (person, name), distance in best.items()]
-    found.sort(key=lambda near: (near.distance, near.name))
-    return found
+    best: dict[tuple[int, str], Near] = {}
+    for owner, distance, quality in zip(owners, distances, judged, strict=True):
+        if owner[0] != exclude and (owner not in best or distance < best[owner].distance):
+            best[owner] = Near(*owner, distance, quality)
+    return sorted(best.values(), key=lambda near: (near.distance, near.name))

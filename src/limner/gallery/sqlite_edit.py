@@ -13,7 +13,7 @@ from limner.errors import GalleryError, InputError, NameTakenError, UnknownNameE
 from limner.gallery.names import name_key, normalise_name, normalise_note
 from limner.gallery.opening import BUSY_TIMEOUT_S
 from limner.gallery.sqlite_read import VECTOR_DTYPE, SQLiteReader
-from limner.gallery.store import unknown_person
+from limner.gallery.store import Judged, unknown_person
 from limner.types import FloatArray
 
 _SCRUB_TIMEOUT_S = 2.0
@@ -161,12 +161,17 @@ class SQLiteEditor(SQLiteReader):
             connection.execute("UPDATE people SET note = ? WHERE id = ?", (clean, person.id))
 
     def replace_vectors(
-        self, vectors: Mapping[int, FloatArray], *, embedder_id: str, dim: int, changes: int
+        self,
+        vectors: Mapping[int, tuple[FloatArray, Judged]],
+        *,
+        embedder_id: str,
+        dim: int,
+        changes: int,
     ) -> None:
         """Replace every embedding and pin another embedder; faces without one are dropped.
 
         Args:
-            vectors: Embedding id -> shape (D,).
+            vectors: Embedding id -> shape (D,), and the face's quality and reason.
             embedder_id: The embedder of all of them.
             dim: Their width D.
             changes: `State.changes` at the time when the work began.
@@ -187,8 +192,8 @@ class SQLiteEditor(SQLiteReader):
                 "DELETE FROM people WHERE id NOT IN (SELECT person_id FROM embeddings)"
             )
             connection.executemany(
-                "UPDATE embeddings SET vector = ? WHERE id = ?",
-                ((vector_blob(vector), face) for face, vector in vectors.items()),
+                "UPDATE embeddings SET vector = ?, quality = ?, reason = ? WHERE id = ?",
+                ((vector_blob(new), *judged, face) for face, (new, judged) in vectors.items()),
             )
             connection.execute(
                 "DELETE FROM meta WHERE key IN ('calibration', 'calibration_report')"

@@ -15,14 +15,14 @@ from limner.errors import GalleryError
 from limner.gallery.names import name_key, normalise_name
 from limner.gallery.opening import gallery_error, open_file, user_version
 from limner.gallery.records import EnrolledPhoto, Person
-from limner.gallery.store import Candidates, FaceRow, Ids, PersonRow, State
+from limner.gallery.store import Candidates, FaceRow, Ids, Judged, PersonRow, State
 from limner.types import BoxXYXY, FloatArray
 
 VECTOR_DTYPE = np.dtype("<f4")
 _MARKS = (4, 32, 256)
 _CHUNK = _MARKS[-1]
 _CANDIDATES = {
-    marks: f"""SELECT e.id, e.person_id, p.name, e.vector
+    marks: f"""SELECT e.id, e.person_id, p.name, e.vector, e.quality, e.reason
     FROM embeddings e JOIN people p ON p.id = e.person_id
     WHERE e.id IN ({",".join("?" * marks)})"""
     for marks in _MARKS
@@ -193,7 +193,8 @@ class SQLiteReader:
         with self._sentences():
             rows = self._connection.execute(
                 """SELECT id, photo, photo_digest, x0, y0, x1, y1, score, created,
-                    EXISTS (SELECT 1 FROM chips WHERE embedding_id = embeddings.id)
+                    EXISTS (SELECT 1 FROM chips WHERE embedding_id = embeddings.id),
+                    quality, reason
                 FROM embeddings WHERE person_id = ? ORDER BY id""",
                 (person_id,),
             ).fetchall()
@@ -206,6 +207,8 @@ class SQLiteReader:
                 score=row[7],
                 created=row[8],
                 has_chip=bool(row[9]),
+                quality=row[10],
+                reason=row[11],
             )
             for row in rows
         ]
@@ -262,9 +265,18 @@ class SQLiteReader:
             ).fetchall()
         return self._matrix([row[0] for row in rows])
 
+    def judged_of(self, person_id: int) -> list[Judged]:
+        """Return quality and reason of each of a person's embeddings, in the order of enrolment."""
+        with self._sentences():
+            rows = self._connection.execute(
+                "SELECT quality, reason FROM embeddings WHERE person_id = ? ORDER BY id",
+                (person_id,),
+            ).fetchall()
+        return [(row[0], row[1]) for row in rows]
+
     def candidates(self, ids: Sequence[int]) -> Candidates:
         """Return those of the embeddings that still exist, with their present owners."""
-        rows: list[tuple[int, int, str, bytes]] = []
+        rows: list[tuple[int, int, str, bytes, float | None, str | None]] = []
         with self._sentences():
             for start in range(0, len(ids), _CHUNK):
                 chunk = list(ids[start : start + _CHUNK])
@@ -276,6 +288,7 @@ class SQLiteReader:
             [row[0] for row in rows],
             [(row[1], row[2]) for row in rows],
             self._matrix([row[3] for row in rows]),
+            [(row[4], row[5]) for row in rows],
         )
 
     def vectors_after(self, last_face: int, *, batch: int) -> Iterator[tuple[Ids, FloatArray]]:
@@ -319,7 +332,8 @@ class SQLiteReader:
                 rows = self._connection.execute(
                     """SELECT e.id, p.name, e.vector, e.photo, e.photo_digest,
                         e.x0, e.y0, e.x1, e.y1, e.score, e.created,
-                        EXISTS (SELECT 1 FROM chips WHERE embedding_id = e.id)
+                        EXISTS (SELECT 1 FROM chips WHERE embedding_id = e.id),
+                        e.quality, e.reason
                     FROM embeddings e JOIN people p ON p.id = e.person_id
                     WHERE e.id > ? ORDER BY e.id LIMIT ?""",
                     (last, batch),
@@ -338,6 +352,7 @@ class SQLiteReader:
                     score=row[9],
                     created=row[10],
                     has_chip=bool(row[11]),
+                    judged=(row[12], row[13]),
                 )
 
     def chip(self, face_id: int) -> bytes | None:

@@ -24,8 +24,8 @@ from limner.types import BoxXYXY
 _LISTED = 5
 
 _INSERT_FACE = """INSERT INTO embeddings
-    (person_id, vector, photo, photo_digest, x0, y0, x1, y1, score, created)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    (person_id, vector, photo, photo_digest, x0, y0, x1, y1, score, quality, reason, created)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 _Known = tuple[str | None, BoxXYXY | None, bytes]
 
@@ -82,7 +82,8 @@ class SQLiteStore(SQLiteEditor):
         # A file name that is no valid Unicode is kept in a readable form.
         name = photo.name.encode("utf-8", "backslashreplace").decode() or None
         row = (person_id, vector_blob(face.vector), name, photo.digest, *box, photo.score)
-        face_id = int(self._connection.execute(_INSERT_FACE, (*row, created)).lastrowid or 0)
+        values = (*row, *face.judged, created)
+        face_id = int(self._connection.execute(_INSERT_FACE, values).lastrowid or 0)
         if face.chip is not None:
             self._connection.execute("INSERT INTO chips VALUES (?, ?)", (face_id, face.chip))
         return face_id

@@ -23,6 +23,11 @@ from limner.types import BoxXYXY, FloatArray
 Ids = NDArray[np.int64]
 OnConflict = Literal["refuse", "merge", "skip"]
 
+Judged = tuple[float | None, str | None]
+"""A face's quality in [0, 1], and why it is too low to judge by; None where not known, or not."""
+
+NOT_JUDGED: Judged = (None, None)
+
 
 @dataclass(frozen=True, eq=False)
 class NewFace:
@@ -32,11 +37,13 @@ class NewFace:
         vector: Shape (D,), float32, unit length.
         photo: Where it came from.
         chip: A PNG of the face with a margin, if it is to be kept.
+        judged: The face's quality, and why it is too low to judge by.
     """
 
     vector: FloatArray
     photo: PhotoRef | None = None
     chip: bytes | None = None
+    judged: Judged = NOT_JUDGED
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,7 @@ class FaceRow:
     score: float | None
     created: str
     has_chip: bool
+    judged: Judged = NOT_JUDGED
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,11 +80,13 @@ class Candidates:
         ids: The embeddings' ids, N of them.
         people: Whose they are now: id and name.
         vectors: Shape (N, D).
+        judged: Quality and reason of each.
     """
 
     ids: list[int]
     people: list[tuple[int, str]]
     vectors: FloatArray
+    judged: list[Judged]
 
 
 @dataclass(frozen=True)
@@ -216,7 +226,10 @@ class Store(Protocol):
         """Read one state inside, whatever others write meanwhile."""
 
     def vectors_of(self, person_id: int) -> FloatArray:
-        """Return a person's embeddings, shape (N, D)."""
+        """Return a person's embeddings, shape (N, D), in the order of `photos_of`."""
+
+    def judged_of(self, person_id: int) -> list[Judged]:
+        """Return quality and reason of each of a person's embeddings, in the same order."""
 
     def digests_of(self, name: str) -> frozenset[str]:
         """Return the digests of a person's photos."""
@@ -258,9 +271,14 @@ class Store(Protocol):
         """Replace a person's note."""
 
     def replace_vectors(
-        self, vectors: Mapping[int, FloatArray], *, embedder_id: str, dim: int, changes: int
+        self,
+        vectors: Mapping[int, tuple[FloatArray, Judged]],
+        *,
+        embedder_id: str,
+        dim: int,
+        changes: int,
     ) -> None:
-        """Replace every embedding, drop the rest, and pin another embedder."""
+        """Replace every embedding and its quality, drop the rest, and pin another embedder."""
 
     def scrub(self) -> bool:
         """Remove what was deleted from logs as well; False if somebody was reading."""

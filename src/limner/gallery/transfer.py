@@ -34,7 +34,7 @@ from limner.gallery.names import normalise_name
 from limner.gallery.opening import now
 from limner.gallery.records import PhotoRef, TransferReport
 from limner.gallery.sqlite_read import VECTOR_DTYPE
-from limner.gallery.store import FaceRow, Incoming, NewFace, OnConflict, Store
+from limner.gallery.store import FaceRow, Incoming, Judged, NewFace, OnConflict, Store
 from limner.similarity import Calibration
 
 FORMAT = 1
@@ -162,6 +162,8 @@ def _face_line(face: FaceRow, person: int, chip: bytes | None) -> dict[str, Any]
         "digest": face.digest,
         "box_xyxy": None if face.box_xyxy is None else list(face.box_xyxy),
         "score": face.score,
+        "quality": face.judged[0],
+        "reason": face.judged[1],
         "created": face.created,
         "chip": 0 if chip is None else len(chip),
     }
@@ -287,7 +289,7 @@ def _incoming(source: _Source) -> Iterator[Incoming]:
                 name, note, created = people[_index(document["person"], len(people))]
                 photo = _photo(document)
                 chip = _chip(source, chips, document["chip"])
-                face = NewFace(_vector(source, vectors, dim), photo, chip)
+                face = NewFace(_vector(source, vectors, dim), photo, chip, _judged(document))
                 yield Incoming(name, face, note, created, str(document["created"]))
             except (KeyError, TypeError, ValueError) as error:
                 raise source.fault(f"face {count} cannot be read ({error})") from error
@@ -316,6 +318,15 @@ def _photo(document: dict[str, Any]) -> PhotoRef | None:
         box_xyxy=box,
         score=None if score is None else float(score),
     )
+
+
+def _judged(document: dict[str, Any]) -> Judged:
+    """Return what an export of before quality was known lacks as not judged."""
+    quality, reason = document.get("quality"), document.get("reason")
+    number = None if quality is None else float(quality)
+    if number is not None and not 0.0 <= number <= 1.0:
+        raise ValueError(f"quality {number}")
+    return number, None if reason is None else str(reason)
 
 
 def _vector(source: _Source, stream: IO[bytes], dim: int) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -36,6 +36,10 @@ ThresholdForm = Annotated[
     float | None,
     Form(description="Another tau than the calibrated one.", ge=0, le=4, examples=[0.6]),
 ]
+AcceptUnclearForm = Annotated[
+    bool,
+    Form(description="Judge faces that are too poor for it, too, instead of saying `unclear`."),
+]
 
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -165,10 +165,10 @@ class Engine:
     def _load_embedder(self, pinned: str | None) -> Embedder:
         """Return the embedder of the settings or of the gallery, on one thread."""
         from limner.faces import load_embedder
-        from limner.weights.registry import MIRRORED, embedder_named
+        from limner.weights.registry import DEFAULT_EMBEDDER, MIRRORED, embedder_named
 
         loaded = load_embedder(
-            self.settings.embedder or embedder_named(pinned) or "facenet",
+            self.settings.embedder or embedder_named(pinned) or DEFAULT_EMBEDDER,
             device=self.settings.device,
             mirror=(pinned or "").endswith(MIRRORED),
         )

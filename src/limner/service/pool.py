@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 from limner import images
 from limner.errors import InputError, ServiceError
-from limner.types import Embedding, Face, ImageArray
+from limner.faces.reading import CutFace, FaceReader
+from limner.faces.upright import Upright
+from limner.types import Face, ImageArray
 
 if TYPE_CHECKING:
     from limner.faces import Detector, Embedder
@@ -64,7 +66,7 @@ class _Task:
 class _Chip:
     task: _Task
     place: int
-    pixels: ImageArray
+    cut: CutFace
     since: float
 
 
@@ -96,7 +98,8 @@ class Pool:
         on_batch: Callable[[int], Any] = lambda count: None,
         under_way: Callable[[], int] = lambda: 0,
     ) -> None:
-        self.detector, self.embedder = detector, embedder
+        self.detector, self.embedder = Upright(detector), embedder
+        self._reader = FaceReader(embedder)
         self._batch, self._queue, self._max_faces = batch, queue, max_faces
         self._limits, self._on_batch, self._under_way = limits, on_batch, under_way
         self._photos: deque[_Task] = deque()
@@ -217,27 +220,26 @@ class Pool:
                 raise InputError(
                     f"the photo shows {len(faces)} faces; at most {self._max_faces} are taken."
                 )
-            wanted = faces if task.embed else []
-            chips = [self.embedder.chip(image, face) for face in wanted]
+            cuts = [self._reader.cut(image, face) for face in faces]
         except BaseException as error:
             task.future.set_exception(error)
             return
         size_hw = (int(image.shape[0]), int(image.shape[1]))
         task.looked = Looked(faces, size_hw, image if task.keep_image else None)
-        task.faces, task.left = list(faces), len(chips)
+        task.faces, task.left = list(faces), len(cuts)
         now = time.monotonic()
         self._look_s += 0.05 * (now - began - self._look_s)
-        if not chips:
-            task.future.set_result(task.looked)
+        if not cuts or not task.embed:
+            task.future.set_result(replace(task.looked, faces=self._reader.judge(cuts)))
             return
         with self._changed:
-            self._chips.extend(_Chip(task, n, pixels, now) for n, pixels in enumerate(chips))
+            self._chips.extend(_Chip(task, n, cut, now) for n, cut in enumerate(cuts))
             self._changed.notify()
 
     def _embed(self, batch: Sequence[_Chip]) -> None:
         began = time.monotonic()
         try:
-            rows = self.embedder.embed_chips([chip.pixels for chip in batch])
+            faces = self._reader.read([chip.cut for chip in batch])
         except BaseException as error:
             for task in {id(chip.task): chip.task for chip in batch}.values():
                 _fail(task.future, error)
@@ -246,10 +248,9 @@ class Pool:
         done = []
         self._face_s += 0.05 * ((time.monotonic() - began) / len(batch) - self._face_s)
         with self._changed:  # two workers may hold faces of one photo
-            for chip, row in zip(batch, rows, strict=True):
+            for chip, face in zip(batch, faces, strict=True):
                 task = chip.task
-                found = Embedding(vector=row, embedder_id=self.embedder.embedder_id)
-                task.faces[chip.place] = replace(task.faces[chip.place], embedding=found)
+                task.faces[chip.place] = face
                 task.left -= 1
                 if task.left == 0:
                     done.append(task)

@@ -43,7 +43,7 @@ class Settings(BaseModel):
         host: Address that the server listens on.
         port: Its port.
         demand_keys: Whether requests need an API key; None: wherever `host` is not loopback.
-        embedder: A name of the registry or an ONNX file; None: the gallery's own, else facenet.
+        embedder: A name of the registry or an ONNX file; None: the gallery's own, else sface.
         device: As `limner.device.resolve` takes it.
         min_size: Smallest face, longer side in pixels.
         min_score: Lowest score of the detector.

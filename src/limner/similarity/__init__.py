@@ -19,6 +19,7 @@ from limner.similarity.metrics import (
     log_loss,
     reliability_table,
 )
+from limner.similarity.quality_rule import QualityRule
 from limner.similarity.shipped import shipped
 from limner.similarity.thresholds import (
     ErrorCurve,
@@ -26,6 +27,7 @@ from limner.similarity.thresholds import (
     error_curve,
     threshold_at_fmr,
 )
+from limner.similarity.verdicts import Verdicts, compare
 
 __all__ = [
     "KINDS",
@@ -35,11 +37,14 @@ __all__ = [
     "HeadKind",
     "LabelledPairs",
     "PairHead",
+    "QualityRule",
     "ReliabilityBin",
+    "Verdicts",
     "abs_difference",
     "best_threshold",
     "brier_score",
     "chi_square",
+    "compare",
     "cosine_distance",
     "cosine_similarity",
     "error_curve",

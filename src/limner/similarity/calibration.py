@@ -20,6 +20,7 @@ import numpy as np
 
 from limner.errors import EmbedderMismatch, InputError
 from limner.similarity.heads import PairHead
+from limner.similarity.quality_rule import QualityRule
 
 FORMAT = 1
 DEFAULT_FPIR = 0.01
@@ -61,6 +62,8 @@ class Calibration:
         heads: Every fitted head, by kind; contains `head`.
         false_match: (rate, tau) rows, both ascending, on the scale of `head`; may be empty.
         figures: What was measured on held-out pairs, as plain JSON values.
+        quality: How the quality of the worse face moves the default head; None where quality
+            was not fitted.
     """
 
     embedder_id: str
@@ -71,6 +74,7 @@ class Calibration:
     heads: dict[str, PairHead] = field(default_factory=dict)
     false_match: tuple[tuple[float, float], ...] = ()
     figures: dict[str, Any] = field(default_factory=dict)
+    quality: QualityRule | None = None
 
     def __post_init__(self) -> None:
         if not self.embedder_id:
@@ -175,6 +179,7 @@ class Calibration:
             },
             "false_match": [[float(rate), float(tau)] for rate, tau in self.false_match],
             "figures": self.figures,
+            "quality": None if self.quality is None else self.quality.to_json(),
         }
 
     @classmethod
@@ -190,6 +195,7 @@ class Calibration:
                     f"this calibration has format {document['format']!r}; "
                     f"this version of limner reads format {FORMAT}."
                 )
+            rule = document.get("quality")
             heads = {str(k): PairHead.from_json(v) for k, v in document["heads"].items()}
             return cls(
                 embedder_id=str(document["embedder_id"]),
@@ -200,6 +206,7 @@ class Calibration:
                 heads=heads,
                 false_match=tuple((float(r), float(t)) for r, t in document["false_match"]),
                 figures=dict(document.get("figures", {})),
+                quality=None if rule is None else QualityRule.from_json(rule),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, InputError):

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from limner import weights
 from limner.errors import LimnerError
-from limner.gallery.verdicts import Verdicts
+from limner.similarity.verdicts import Verdicts
 from limner.studio import markup
 from limner.studio.desk import Desk
 from limner.studio.events import Outcome, html

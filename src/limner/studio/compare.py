@@ -5,11 +5,9 @@ from __future__ import annotations
 import functools
 
 import gradio as gr
-import numpy as np
 
 from limner.errors import FaceCountError, LimnerError
-from limner.gallery.verdicts import Verdicts
-from limner.similarity import shipped, squared_l2
+from limner.similarity import compare as judge
 from limner.studio import markup, pictures
 from limner.studio.desk import Desk, SeenFace, SeenPhoto
 from limner.studio.events import Outcome, Turns, html, on
@@ -62,7 +60,9 @@ def _answer(desk: Desk, a: str, b: str) -> str:
     try:
         one, two = desk.look(a, name="the first photo"), desk.look(b, name="the second photo")
         first, second = _largest(one), _largest(two)
-        return render(desk, one, two, _judge(desk, first, second))
+        own = desk.engine.gallery.own_calibration
+        pair = judge(first.embedding, second.embedding, calibration=own)
+        return render(desk, one, two, pair)
     except LimnerError as error:
         return markup.problem(error)
 
@@ -73,31 +73,28 @@ def _largest(photo: SeenPhoto) -> SeenFace:
     return photo.faces[0]
 
 
-def _judge(desk: Desk, a: SeenFace, b: SeenFace) -> Pair:
-    """Judge by the gallery's own calibration, or the shipped one."""
-    embedder = a.embedding.embedder_id
-    own = desk.engine.gallery.own_calibration
-    if own is not None and own.embedder_id != embedder:
-        own = None
-    verdicts = Verdicts.of(embedder, own or shipped(embedder), "")
-    vectors = np.stack([a.embedding.vector, b.embedding.vector])
-    return verdicts.pair(float(squared_l2(vectors[:1], vectors[1:])[0]), None)
+_SAID: dict[str, tuple[markup.Tone, str]] = {
+    "same": ("yes", "The same person"),
+    "different": ("no", "Two different people"),
+    "unclear": ("no", "Unclear"),
+}
 
 
 def render(desk: Desk, one: SeenPhoto, two: SeenPhoto, pair: Pair) -> str:
     """Return the verdict with both faces, the scale and the probability in words."""
-    same = pair.verdict == "same"
-    tone: markup.Tone = "yes" if same else "no"
-    title = "The same person" if same else "Two different people"
+    tone, title = _SAID[pair.verdict]
     faces = "".join(
         f'<figure><img src="{photo.faces[0].thumb}" alt="Largest face of {photo.name}">'
         f"<figcaption>{_which(photo)}</figcaption></figure>"
         for photo in (one, two)
     )
     chance = markup.percent(pair.probability)
+    said = (
+        f"It cannot be told: {pair.reason}." if pair.reason else markup.in_words(pair.probability)
+    )
     return (
         f'<section class="l-verdict l-{tone}" aria-live="polite"><div class="l-pair">{faces}</div>'
-        f"<div><h2>{title}</h2><p>{markup.in_words(pair.probability)} "
+        f"<div><h2>{title}</h2><p>{said} "
         f'<span class="l-soft">Probability that they are one person: {chance}.</span></p>'
         f"{markup.scale(pair.distance, pair.threshold)}"
         f'<p class="l-soft">Distance {pair.distance:.3f}, threshold &tau; {pair.threshold:.3f}: '

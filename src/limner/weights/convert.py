@@ -145,6 +145,10 @@ def read_state(spec: ModelSpec, original: Path) -> dict[str, Tensor]:
         from limner.weights.read_dlib import read_dlib
 
         return read_dlib(original)
+    if spec.converter == "sface":
+        from limner.weights.read_sface import read_sface
+
+        return read_sface(original)
     if spec.task == "trunk":
         from limner.weights.read_trunk import read_trunk
 
@@ -185,6 +189,12 @@ def module_from_state(spec: ModelSpec, state: dict[str, Tensor]) -> Preprocess:
 
         with torch.device("meta"):
             net = DlibResNet()
+        net.load_state_dict(state, assign=True)
+    elif spec.converter == "sface":
+        from limner.nets.sface import SFace
+
+        with torch.device("meta"):
+            net = SFace()
         net.load_state_dict(state, assign=True)
     else:
         raise WeightsError(f"{spec.name} has no torch module; use its ONNX file.")

@@ -21,6 +21,7 @@ Converter = Literal[
     "facenet",
     "dlib",
     "dlib_points",
+    "sface",
     "torchvision",
     "hed",
     "efficientnet_lite",
@@ -237,6 +238,10 @@ def spec(name: str) -> ModelSpec:
         raise UnknownNameError(f"There is no model {name!r}; there are {', '.join(names())}.")
     return found
 
+
+DEFAULT_EMBEDDER = "sface"
+"""The embedder of a new gallery, and of whoever names none: the best single one
+of View 1 and of the hard bench."""
 
 MIRRORED = "-m"
 """How an embedder id ends when mirrored chips are averaged in."""

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from limner.errors import WeightsError
 from limner.nets.preprocess import Normalise, Preprocess, Standardise
+from limner.nets.sface import MaxPReLU
 
 OPSET = 17
 IR_VERSION = 8
@@ -29,7 +30,7 @@ INPUT, OUTPUT = "chips", "embeddings"
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        leaf = isinstance(m, Standardise | Normalise)
+        leaf = isinstance(m, Standardise | Normalise | MaxPReLU)
         return leaf or super().is_leaf_module(m, module_qualified_name)
 
 
@@ -64,7 +65,7 @@ def _convolution(g: Graph, m: nn.Module, x: str, out: str) -> str:
     inputs = [x, g.constant(f"{out}.weight", m.weight)]
     if m.bias is not None:
         inputs.append(g.constant(f"{out}.bias", m.bias))
-    if isinstance(m.padding, str) or m.groups != 1 or m.dilation != (1, 1):
+    if isinstance(m.padding, str) or m.dilation != (1, 1):
         raise WeightsError(f"Cannot write {m} as ONNX: plain convolutions only.")
     return g.add(
         "Conv",
@@ -73,7 +74,14 @@ def _convolution(g: Graph, m: nn.Module, x: str, out: str) -> str:
         kernel_shape=_pair(m.kernel_size),
         strides=_pair(m.stride),
         pads=_pair(m.padding) * 2,
+        **({"group": m.groups} if m.groups > 1 else {}),
     )
+
+
+def _max_prelu(g: Graph, m: nn.Module, x: str, out: str) -> str:
+    assert isinstance(m, MaxPReLU)
+    scaled = g.add("Mul", [x, g.constant(f"{out}.slope", m.slope)], f"{out}.scaled")
+    return g.add("Max", [x, scaled], out)
 
 
 def _max_pool(g: Graph, m: nn.Module, x: str, out: str) -> str:
@@ -136,6 +144,7 @@ def _normalise(g: Graph, m: nn.Module, chips: str, out: str) -> str:
 _MODULES: dict[type[nn.Module], Callable[[Graph, Any, str, str], str]] = {
     nn.Conv2d: _convolution,
     nn.Linear: _linear,
+    MaxPReLU: _max_prelu,
     nn.MaxPool2d: _max_pool,
     nn.AvgPool2d: _average_pool,
     nn.ReLU: lambda g, m, x, out: g.add("Relu", [x], out),

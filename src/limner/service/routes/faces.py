@@ -9,6 +9,7 @@ from fastapi import APIRouter, Form
 from limner.gallery import Gallery
 from limner.service.asking import (
     PHOTO_ANSWERS,
+    AcceptUnclearForm,
     BoxForm,
     Facts,
     Photo,
@@ -34,8 +35,8 @@ from limner.service.schemas import (
     MatchOut,
     Verified,
 )
-from limner.similarity import shipped, squared_l2
-from limner.types import Embedding, Face, Match, Pair
+from limner.similarity import compare as judge
+from limner.types import Face, Match
 
 router = APIRouter(prefix="/v1", tags=["faces"], responses=PHOTO_ANSWERS)
 
@@ -71,34 +72,35 @@ async def compare(
     box_a: BoxForm = None,
     box_b: BoxForm = None,
     threshold: ThresholdForm = None,
+    accept_unclear: AcceptUnclearForm = False,
 ) -> Compared:
     """Tell whether two photos show the same person."""
     first, second = await engine.see(
         [(await take(a, called="photo a")).data, (await take(b, called="photo b")).data]
     )
     one, two = the_face(first.faces, pick, box_a), the_face(second.faces, pick, box_b)
-    pair = _judge(engine.gallery, embedding_of(one), embedding_of(two), threshold)
+    pair = judge(
+        embedding_of(one),
+        embedding_of(two),
+        threshold=threshold,
+        calibration=engine.gallery.own_calibration,
+        accept_unclear=accept_unclear,
+    )
     return Compared(**pair.to_json(), a=face_out(one), b=face_out(two))
-
-
-def _judge(gallery: Gallery, a: Embedding, b: Embedding, threshold: float | None) -> Pair:
-    """Judge two embeddings by the gallery's calibration, or else the shipped one."""
-    from limner.gallery.verdicts import Verdicts
-
-    own = gallery.own_calibration
-    if own is not None and own.embedder_id != a.embedder_id:
-        own = None
-    verdicts = Verdicts.of(a.embedder_id, own or shipped(a.embedder_id), "")
-    return verdicts.pair(float(squared_l2(a.vector[None], b.vector[None])[0]), threshold)
 
 
 @router.post("/identify", summary="Who is in the photo?")
 async def identify(
-    photo: Photo, engine: Shared, key: Reader, facts: Facts, threshold: ThresholdForm = None
+    photo: Photo,
+    engine: Shared,
+    key: Reader,
+    facts: Facts,
+    threshold: ThresholdForm = None,
+    accept_unclear: AcceptUnclearForm = False,
 ) -> Identified:
     """Tell of every face of a photo who it is, or that it is nobody in the gallery."""
     looked = (await engine.see([(await take(photo)).data]))[0]
-    matches = await engine.run(_identify, engine.gallery, looked.faces, threshold)
+    matches = await engine.run(_identify, engine.gallery, looked.faces, threshold, accept_unclear)
     facts["faces"] = len(matches)
     facts["people"] = [number for _, number in matches if number is not None]
     found = [
@@ -109,9 +111,11 @@ async def identify(
 
 
 def _identify(
-    gallery: Gallery, faces: list[Face], threshold: float | None
+    gallery: Gallery, faces: list[Face], threshold: float | None, accept_unclear: bool
 ) -> list[tuple[Match, int | None]]:
-    matches = gallery.identify([embedding_of(face) for face in faces], threshold=threshold)
+    matches = gallery.identify(
+        [embedding_of(face) for face in faces], threshold=threshold, accept_unclear=accept_unclear
+    )
     found: list[tuple[Match, int | None]] = []
     with gallery.locked() as store:
         for match in matches:
@@ -132,13 +136,18 @@ async def verify(
     pick: PickForm = "one",
     box: BoxForm = None,
     threshold: ThresholdForm = None,
+    accept_unclear: AcceptUnclearForm = False,
 ) -> Verified:
     """Tell whether a photo shows one particular person."""
     person = await engine.run(engine.gallery.person, name)
     facts["person"] = person.id
     face = the_face((await engine.see([(await take(photo)).data]))[0].faces, pick, box)
     pair = await engine.run(
-        engine.gallery.verify, person.name, embedding_of(face), threshold=threshold
+        engine.gallery.verify,
+        person.name,
+        embedding_of(face),
+        threshold=threshold,
+        accept_unclear=accept_unclear,
     )
     return Verified(**pair.to_json(), person=person.name, person_id=person.id, face=face_out(face))
 

@@ -18,9 +18,13 @@ _FACE: dict[str, Any] = {
         [245.6, 167.5],
     ],
     "score": 0.9317,
+    "rotation": 0.0,
+    "quality": 0.9812,
+    "reason": None,
 }
 _MATCH: dict[str, Any] = {
     "verdict": "recognised",
+    "reason": None,
     "person": "Eileen Collins",
     "person_id": 7,
     "distance": 0.2113,
@@ -36,6 +40,15 @@ class FaceOut(Schema):
     box_xyxy: list[float] = Field(description="Left, top, right, bottom; pixels.")
     landmarks_xy: list[list[float]] = Field(description="Eye, eye, nose, mouth, mouth; pixels.")
     score: float = Field(description="The detector's confidence, 0 to 1.")
+    rotation: float = Field(
+        default=0.0, description="How far the head is turned clockwise in the photo, degrees."
+    )
+    quality: float | None = Field(
+        default=None, description="How well the face can be judged, 0 to 1."
+    )
+    reason: str | None = Field(
+        default=None, description="Why the face is too poor to judge by; null where it is not."
+    )
 
 
 class Detected(Schema):
@@ -71,7 +84,8 @@ class Embedded(Schema):
 class Judged(Schema):
     """The answer to "are these the same person?"."""
 
-    verdict: Literal["same", "different"]
+    verdict: Literal["same", "different", "unclear"]
+    reason: str | None = Field(default=None, description="Why it is unclear; null where not.")
     distance: float = Field(description="Small means alike; squared L2 of unit vectors, 0 to 4.")
     threshold: float = Field(description="The verdict is `same` up to this distance.")
     probability: float | None = Field(description="Calibrated; null without a calibration.")
@@ -83,6 +97,7 @@ class Compared(Judged):
     model_config = example(
         {
             "verdict": "same",
+            "reason": None,
             "distance": 0.2113,
             "threshold": 0.7941,
             "probability": 0.9991,
@@ -100,6 +115,7 @@ class Verified(Judged):
     model_config = example(
         {
             "verdict": "same",
+            "reason": None,
             "distance": 0.2113,
             "threshold": 0.7941,
             "probability": 0.9991,
@@ -117,7 +133,8 @@ class MatchOut(Schema):
     """Who a face is."""
 
     model_config = example(_MATCH)
-    verdict: Literal["recognised", "not_recognised"]
+    verdict: Literal["recognised", "not_recognised", "unclear"]
+    reason: str | None = Field(default=None, description="Why it is unclear; null where not.")
     person: str | None
     person_id: int | None
     distance: float | None = Field(description="To the nearest person; null in an empty gallery.")

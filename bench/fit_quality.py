@@ -1,0 +1,233 @@
+"""Fit what tells a face that can be judged from one that cannot, on View 1's spoiled photos.
+
+For every shipped embedder: a small network from signals to quality, the floor below which a face
+is too poor to judge, the limits that a reason is read from, and what quality does to the pair head
+(`limner.similarity.QualityRule`). Fitted on half of the people; every figure is of the other half.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from sklearn.metrics import roc_auc_score
+from sklearn.neural_network import MLPClassifier
+
+from common import REPOSITORY
+from limner.faces import FusedEmbedder, NetworkEmbedder, Reading, load_embedder
+from limner.faces.quality import GENERAL, SIGNALS
+from limner.similarity import Calibration, QualityRule
+from limner.similarity.logistic import sigmoid
+from spoiled import Spoiled, spoiled_faces
+
+SHIPPED = REPOSITORY / "src" / "limner" / "similarity" / "shipped"
+TARGET = REPOSITORY / "src" / "limner" / "faces" / "data" / "quality.json"
+HIDDEN = 12
+GOOD = 0.98
+"""From this quality on a face counts as good: about the median of sharp ones."""
+FLOOR = 0.4
+"""A face of lower quality is too poor to judge: it is missed more often than recognised."""
+STRANGERS = 0.0125
+"""At most this share of strangers spoiled alike may be called the same, whatever was done."""
+OUTER = 0.002
+"""A limit is where this share of the sharp faces lies beyond."""
+
+
+@dataclass(frozen=True, eq=False)
+class Faces:
+    """The spoiled faces as one embedder sees them.
+
+    Attributes:
+        rows: Shape (N, D), unit embeddings.
+        signals: Shape (N, K).
+        tau: The threshold of verification.
+        slope: Of the pair head.
+    """
+
+    rows: np.ndarray
+    signals: np.ndarray
+    tau: float
+    slope: float
+
+
+def read(embedder: NetworkEmbedder | FusedEmbedder, spoiled: Spoiled) -> Reading:
+    """Return what an embedder makes of the stored outputs of its networks."""
+    if isinstance(embedder, FusedEmbedder):
+        return embedder.join([read(part, spoiled) for part, _ in embedder.parts])
+    straight, mirrored = spoiled.raw[embedder.name]
+    return embedder.finish(straight, mirrored if embedder.mirror else None)
+
+
+def pairs_of_one(spoiled: Spoiled, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (face, clean face of another photo of the same person), over the people of `own`."""
+    clean = np.flatnonzero((spoiled.row == "clean") & own)
+    left, right = [], []
+    for face in np.flatnonzero(own):
+        others = clean[
+            (spoiled.person[clean] == spoiled.person[face])
+            & (spoiled.photo[clean] != spoiled.photo[face])
+        ]
+        left += [face] * len(others)
+        right += others.tolist()
+    return np.array(left), np.array(right)
+
+
+def pairs_of_two(spoiled: Spoiled, own: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return all pairs of two people whose photos were spoiled in the same way, by the way."""
+    found = {}
+    for kind in np.unique(spoiled.kind):
+        faces = np.flatnonzero((spoiled.kind == kind) & own)
+        first, second = np.triu_indices(len(faces), 1)
+        a, b = faces[first], faces[second]
+        two = spoiled.person[a] != spoiled.person[b]
+        found[str(kind)] = a[two], b[two]
+    return found
+
+
+def distances(rows: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return squared L2 of paired rows."""
+    return ((rows[a] - rows[b]) ** 2).sum(axis=1)
+
+
+def fit_model(spoiled: Spoiled, faces: Faces) -> tuple[dict, np.ndarray, dict]:
+    """Return the model as it is shipped, every face's quality, and figures of the other half."""
+    mean = faces.signals[spoiled.fitted].mean(axis=0)
+    scale = faces.signals[spoiled.fitted].std(axis=0) + 1e-3
+    x = np.clip((faces.signals - mean) / scale, -4, 4)
+    left, right = pairs_of_one(spoiled, np.ones(len(x), bool))
+    accepted = distances(faces.rows, left, right) <= faces.tau
+    own = spoiled.fitted[left]
+    network = MLPClassifier(
+        (HIDDEN,), activation="tanh", alpha=1e-2, max_iter=300, random_state=0, early_stopping=True
+    ).fit(x[left[own]], accepted[own])
+    quality = network.predict_proba(x)[:, 1]
+    sharp = spoiled.row == "clean"
+    other = ~spoiled.fitted[left]
+    figures = {
+        "auc": float(roc_auc_score(accepted[other], quality[left[other]])),
+        "sharp_below_floor": float((quality[sharp & ~spoiled.fitted] < FLOOR).mean()),
+        "pairs": int(other.sum()),
+    }
+    limits = {
+        name: np.quantile(faces.signals[sharp, n], (OUTER, 1 - OUTER)).round(4).tolist()
+        for n, name in enumerate(SIGNALS)
+    }
+    hidden = np.vstack([network.coefs_[0], network.intercepts_[0]])
+    output = np.append(network.coefs_[1][:, 0], network.intercepts_[1])
+    model = {
+        "mean": mean.round(5).tolist(),
+        "scale": scale.round(5).tolist(),
+        "hidden": hidden.round(5).tolist(),
+        "output": output.round(5).tolist(),
+        "floor": FLOOR,
+        "limits": limits,
+        "figures": figures,
+    }
+    return model, quality, figures
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Judged pairs: distance, the better and the worse quality, and whether it is one person."""
+
+    d: np.ndarray
+    better: np.ndarray
+    worse: np.ndarray
+    same: np.ndarray
+
+    @staticmethod
+    def of(faces: Faces, quality: np.ndarray, a: np.ndarray, b: np.ndarray, same: bool) -> Pairs:
+        """Return the pairs (a, b) that can be judged."""
+        judged = np.minimum(quality[a], quality[b]) >= FLOOR
+        a, b = a[judged], b[judged]
+        better, worse = np.maximum(quality[a], quality[b]), np.minimum(quality[a], quality[b])
+        return Pairs(distances(faces.rows, a, b), better, worse, np.full(len(a), same))
+
+    @staticmethod
+    def joined(parts: list[Pairs]) -> Pairs:
+        """Return all of several."""
+        names = ("d", "better", "worse", "same")
+        return Pairs(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
+
+
+def tau_drop_for(pairs: dict[str, Pairs], counts: dict[str, int], tau: float) -> float:
+    """Return the smallest drop at which no kind of spoiling has too many strangers alike."""
+    for drop in np.arange(0.0, 5.0, 0.05):
+        shares = [
+            float((p.d <= tau - drop * np.maximum(0.0, GOOD - p.better)).sum()) / counts[kind]
+            for kind, p in pairs.items()
+        ]
+        if max(shares) <= STRANGERS:
+            break
+    return float(drop)
+
+
+def fit_rule(spoiled: Spoiled, faces: Faces, quality: np.ndarray) -> tuple[QualityRule, dict]:
+    """Return what quality does to the head, and by kind what it does to strangers and to friends.
+
+    The drop of tau is the smallest that keeps strangers apart; that of the slope the likeliest.
+    """
+    halves = {}
+    for half, own in (("fitted", spoiled.fitted), ("other", ~spoiled.fitted)):
+        two = pairs_of_two(spoiled, own)
+        strangers = {k: Pairs.of(faces, quality, a, b, False) for k, (a, b) in two.items()}
+        counts = {kind: len(a) for kind, (a, _) in two.items()}
+        friends = Pairs.of(faces, quality, *pairs_of_one(spoiled, own), True)
+        halves[half] = strangers, counts, friends
+    strangers, counts, friends = halves["fitted"]
+    tau_drop = tau_drop_for(strangers, counts, faces.tau)
+
+    def probability(slope_drop: float, p: Pairs) -> np.ndarray:
+        slope = faces.slope * np.exp(-slope_drop * np.maximum(0.0, GOOD - p.worse))
+        return sigmoid(slope * (faces.tau - tau_drop * np.maximum(0.0, GOOD - p.better) - p.d))
+
+    def loss(slope_drop: float, p: Pairs) -> float:
+        q = np.clip(probability(slope_drop, p), 1e-9, 1 - 1e-9)
+        # Both kinds of pairs count alike, however many there are.
+        return -float(np.log(q[p.same]).mean() + np.log(1 - q[~p.same]).mean()) / 2
+
+    both = Pairs.joined([*strangers.values(), friends])
+    slope_drop = float(minimize_scalar(loss, bounds=(0, 8), args=(both,), method="bounded").x)
+    strangers, counts, friends = halves["other"]
+    both = Pairs.joined([*strangers.values(), friends])
+    figures = {
+        "log_loss": loss(slope_drop, both),
+        "strangers_same_percent": {
+            kind: round(100 * float((probability(0, p) >= 0.5).sum()) / counts[kind], 2)
+            for kind, p in strangers.items()
+        },
+    }
+    rule = QualityRule(GOOD, round(tau_drop, 4), round(slope_drop, 4), figures)
+    unclear = {
+        str(k): round(float((quality[(spoiled.kind == k) & ~spoiled.fitted] < FLOOR).mean()), 3)
+        for k in np.unique(spoiled.kind)
+    }
+    return rule, unclear
+
+
+def fit_quality() -> None:
+    """Fit and write everything about quality, for every shipped embedder."""
+    spoiled = spoiled_faces()
+    models: dict[str, dict] = {}
+    for path in sorted(SHIPPED.glob("*.json")):
+        calibration = Calibration.load(path)
+        name = path.stem.removesuffix("-m")
+        embedder = load_embedder(name, mirror=path.stem.endswith("-m"), threads=1)
+        calibration.require(embedder.embedder_id)
+        reading = read(embedder, spoiled)
+        signals = np.concatenate([spoiled.signals, reading.signals], axis=1)
+        head = calibration.head
+        faces = Faces(reading.rows.astype(np.float64), signals, head.threshold, head.slope)
+        model, quality, figures = fit_model(spoiled, faces)
+        rule, unclear = fit_rule(spoiled, faces, quality)
+        replace(calibration, quality=rule).save(path)
+        models[embedder.embedder_id] = model
+        print(path.stem, figures, rule.to_json(), "too poor", unclear)
+        if path.stem == "sface":  # the general model: the same chance, told from the photo alone
+            general = replace(faces, signals=spoiled.signals)
+            models[GENERAL], _, figures = fit_model(spoiled, general)
+            print(GENERAL, figures)
+    rows = [f"{json.dumps(name)}: {json.dumps(model)}" for name, model in models.items()]
+    TARGET.write_text("{\n" + ",\n".join(rows) + "\n}\n", "utf-8")
