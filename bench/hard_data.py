@@ -19,7 +19,7 @@ from crops import photos_of_view_1
 from limner import images
 from limner.evaluation.photos import central_face
 from limner.faces import FaceAnalyzer
-from limner.types import Face
+from limner.types import Face, ImageArray
 
 LFW = DATA / "lfw" / "images"
 FILE = RESULTS / "hard_people.json"
@@ -175,7 +175,7 @@ def read_choice() -> tuple[Sitters, Sitters]:
     return _from_json(document["spoiled"]), _from_json(document["profile"])
 
 
-def read_photo(portrait: Portrait) -> Any:
+def read_photo(portrait: Portrait) -> ImageArray:
     """Return the clean photo, uint8 RGB, shape (H, W, 3)."""
     return images.read(LFW / portrait.photo)
 
