@@ -272,5 +272,5 @@ def measure_quality(analyzer: FaceAnalyzer) -> dict[str, Any]:
         "terciles": by_tercile(judged),
         "discard": discard_curve(judged),
         "auc": auc_of_quality(judged),
-        "sharp": sharp_unclear(analyzer),
+        "sharp": sharp_unclear(analyzer) if "reason" in Face.__dataclass_fields__ else None,
     }

@@ -198,6 +198,9 @@ def _two(value: float | None) -> str:
 
 
 def _sharp(columns: dict[str, Any]) -> str:
+    columns = {name: column for name, column in columns.items() if column["sharp"]}
+    if not columns:
+        return ""
     rows = []
     for name, column in columns.items():
         sharp = column["sharp"]
