@@ -172,6 +172,8 @@ def run(analyzer: FaceAnalyzer, rows: Sequence[str], people: int) -> dict[str, A
             column["rows"][name] = figures
             print(sentence(name, figures), flush=True)
         column["not_enrolled"] = sorted({r for g in made.values() for r in g.refused})
+        for reason in column["not_enrolled"]:
+            print(f"not enrolled: {reason}")
         for galleries in made.values():
             galleries.small.close()
             galleries.large.close()
