@@ -30,6 +30,7 @@ public-names: $(VENV)/.dev ## Accept the present public names as promises
 
 bench: $(VENV)/.dev ## Measure speed and accuracy, side by side with others (long)
 	$(BIN)/python bench/faces.py
+	$(BIN)/python bench/hard.py
 	$(BIN)/python bench/gallery.py
 
 clean: ## Remove what runs leave behind; keeps the environment and fetched weights

@@ -8,6 +8,7 @@ from typing import Any
 
 from common import REPOSITORY, RESULTS
 from limner.similarity import shipped
+from page_hard import hard
 from page_losses import losses
 from page_nd import nd
 from page_service import service
@@ -290,6 +291,7 @@ def main() -> None:
         results = json.loads(gallery_file.read_text("utf-8"))
         parts.append("## Gallery: `python bench/gallery.py`\n\n" + gallery(results))
     for name, title, write in (
+        ("hard", "Hard photos", hard),
         ("style", "Painting by optimisation", style),
         ("style_portrait", "Portraits", style_portrait),
         ("style_fast", "Painting in one pass", style_fast),

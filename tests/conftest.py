@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ settings.register_profile("limner", deadline=None)
 settings.load_profile("limner")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+# Tests and benchmarks spoil photos alike: bench/spoil.py. Last, so that it hides nothing.
+sys.path.append(str(REPOSITORY / "bench"))
 
 
 @pytest.fixture(scope="session")
