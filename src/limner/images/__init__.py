@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from limner.errors import ImageError
 from limner.images.decoding import decode, from_pillow
-from limner.images.files import PHOTO_SUFFIXES, list_photos, write
+from limner.images.files import write
+from limner.images.folders import PHOTO_SUFFIXES, Listing, list_photos, scan_folder
 from limner.images.sources import Limits, describe, is_pillow, load_bytes
 from limner.types import FloatArray, ImageArray
 
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
 __all__ = [
     "PHOTO_SUFFIXES",
     "Limits",
+    "Listing",
     "describe",
     "list_photos",
     "read",
     "read_float",
+    "scan_folder",
     "write",
 ]
 
