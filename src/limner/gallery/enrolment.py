@@ -138,9 +138,10 @@ def enroll_photos(
     """
     from limner import images
     from limner.faces import choose
+    from limner.images.sources import is_one
 
     clean = normalise_name(name)
-    given = [photos] if isinstance(photos, str | os.PathLike | bytes) else list(photos)
+    given: list[Any] = [photos] if is_one(photos) else list(photos)
     if not given:
         raise InputError(f"no photo was given to enrol {clean!r} from.")
     check_embedder(gallery, analyzer)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from limner.errors import InputError
+from limner.gallery.accepted import Known, embedding_of, embeddings_of
 from limner.gallery.file import GalleryFile
 from limner.gallery.names import normalise_name
 from limner.gallery.records import (
@@ -23,7 +24,7 @@ from limner.gallery.records import (
 from limner.gallery.store import Incoming, NewFace, OnConflict, unknown_person
 from limner.gallery.verdicts import checked_threshold
 from limner.similarity import PairHead, squared_l2
-from limner.types import Embedding, FloatArray, ImageArray, Match, Pair
+from limner.types import FloatArray, ImageArray, Match, Pair
 
 _BULK = 20_000
 
@@ -42,7 +43,7 @@ class Gallery(GalleryFile):
     def enroll(
         self,
         name: str,
-        embeddings: Embedding | Sequence[Embedding],
+        embeddings: Known | Sequence[Known],
         *,
         photo: Photo | Sequence[Photo] = None,
         note: str | None = None,
@@ -52,7 +53,7 @@ class Gallery(GalleryFile):
 
         Args:
             name: Any script; a person whose name differs in case only is the same person.
-            embeddings: One or several, unit length.
+            embeddings: One or several, unit length; or faces that have them.
             photo: Where they came from, one for all or one for each. A photo that the person
                 is enrolled from already (same digest, same face) is skipped.
             note: Replaces the person's note.
@@ -66,7 +67,7 @@ class Gallery(GalleryFile):
             InputError: If the name cannot be stored or the embeddings are not unit vectors.
             GalleryError: If the gallery cannot be written.
         """
-        many = [embeddings] if isinstance(embeddings, Embedding) else list(embeddings)
+        many = embeddings_of(embeddings, call="enroll")
         if not many:
             raise InputError("enrolment needs at least one embedding, got none.")
         clean = normalise_name(name)
@@ -108,7 +109,7 @@ class Gallery(GalleryFile):
 
     def enroll_many(
         self,
-        items: Iterable[tuple[str, Embedding] | tuple[str, Embedding, PhotoRef | None]],
+        items: Iterable[tuple[str, Known] | tuple[str, Known, PhotoRef | None]],
         *,
         progress: Callable[[int], None] | None = None,
     ) -> int:
@@ -125,7 +126,8 @@ class Gallery(GalleryFile):
         stream, added, seen = iter(items), 0, 0
         while batch := list(islice(stream, _BULK)):
             with self._lock:
-                embedder_id, vectors, _ = self._checked([item[1] for item in batch])
+                many = [embedding_of(item[1], call="enroll_many") for item in batch]
+                embedder_id, vectors, _ = self._checked(many)
                 incoming = (
                     Incoming(item[0], NewFace(vector, item[2] if len(item) > 2 else None))
                     for item, vector in zip(batch, vectors, strict=True)
@@ -143,7 +145,7 @@ class Gallery(GalleryFile):
     def verify(
         self,
         name: str,
-        embedding: Embedding,
+        embedding: Known,
         *,
         threshold: float | None = None,
         head: PairHead | None = None,
@@ -152,7 +154,7 @@ class Gallery(GalleryFile):
 
         Args:
             name: The person.
-            embedding: Of the face in question.
+            embedding: Of the face in question, or that face.
             threshold: Another tau than the calibrated one.
             head: Another pair head than the calibrated squared distance; it must have been
                 fitted to the gallery's embedder.
@@ -162,8 +164,9 @@ class Gallery(GalleryFile):
             EmbedderMismatch: If the embedding is of another embedder.
             InputError: If no threshold is known for the embedder.
         """
+        asked = embedding_of(embedding, call="verify")
         with self._lock:
-            embedder_id, vectors, state = self._checked([embedding])
+            embedder_id, vectors, state = self._checked([asked])
             verdicts = self._judge(embedder_id, state)
             person = self._store.find(name)
             if person is None:
@@ -176,7 +179,7 @@ class Gallery(GalleryFile):
         return verdicts.pair(distance, threshold)
 
     def identify(
-        self, embeddings: Embedding | Sequence[Embedding], *, threshold: float | None = None
+        self, embeddings: Known | Sequence[Known], *, threshold: float | None = None
     ) -> list[Match]:
         """Tell who each face is (1:K), or that it is nobody in the gallery.
 
@@ -184,7 +187,7 @@ class Gallery(GalleryFile):
         enrolled photos, so that 99 of 100 strangers stay unnamed at any size.
 
         Args:
-            embeddings: One or several.
+            embeddings: One or several; or faces that have them.
             threshold: Another tau. It moves the verdict; the probability stays calibrated.
 
         Returns:
@@ -194,7 +197,7 @@ class Gallery(GalleryFile):
             EmbedderMismatch: If an embedding is of another embedder.
             InputError: If no threshold is known for the embedder.
         """
-        many = [embeddings] if isinstance(embeddings, Embedding) else list(embeddings)
+        many = embeddings_of(embeddings, call="identify")
         if not many:
             return []
         if threshold is not None:
@@ -213,11 +216,11 @@ class Gallery(GalleryFile):
             for near in nearest
         ]
 
-    def lookalike(self, embedding: Embedding, *, top: int = 5) -> list[LookAlike]:
+    def lookalike(self, embedding: Known, *, top: int = 5) -> list[LookAlike]:
         """Return the people who look most alike, nearest first, without a verdict.
 
         Args:
-            embedding: Of the face in question.
+            embedding: Of the face in question, or that face.
             top: How many at most.
 
         Raises:
@@ -226,8 +229,9 @@ class Gallery(GalleryFile):
         """
         if top < 1:
             raise InputError(f"top must be 1 or larger, got {top}.")
+        asked = embedding_of(embedding, call="lookalike")
         with self._lock:
-            embedder_id, vectors, state = self._checked([embedding])
+            embedder_id, vectors, state = self._checked([asked])
             verdicts = self._judge(embedder_id, state)
             near = self._searcher.nearest(vectors, top)[0]
         return [
@@ -333,7 +337,7 @@ class Gallery(GalleryFile):
 
     def calibrate(
         self,
-        labelled: Mapping[str, Sequence[Embedding]] | None = None,
+        labelled: Mapping[str, Sequence[Known]] | None = None,
         *,
         false_match_rate: float = 1e-3,
         fitted_on: str | None = None,
