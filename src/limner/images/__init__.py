@@ -6,8 +6,10 @@ RGB of shape (H, W, 3); `read_float` does the same as ``float32`` in [0, 1] and 
 `ImageError` that names it.
 
 Rules: EXIF orientation is applied; an ICC profile is converted to sRGB, a broken one ignored;
-transparency lies on white; of several frames or pages the first is read; limits are checked
-before anything is decoded. Values of 16 bits are scaled (v / 65535), never clipped.
+transparency lies on white; of a camera's RAW file the preview is read, of several frames or
+pages the first; limits are checked before anything is decoded. Values of 16 bits are scaled
+(v / 65535), never clipped; in a Pillow image that was made in memory and has no value above 255,
+they count as 8 bits.
 """
 
 from __future__ import annotations

@@ -10,9 +10,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 from limner.errors import ImageError
+from limner.images.raw import RAW_SUFFIXES
 from limner.images.sources import printable
 
-PHOTO_SUFFIXES: frozenset[str] = frozenset(
+PHOTO_SUFFIXES: frozenset[str] = RAW_SUFFIXES | frozenset(
     ".jpg .jpeg .jpe .jfif .mpo .png .webp .bmp .dib .tif .tiff .gif .heic .heif .hif .avif "
     ".jp2 .ppm .pgm .pnm".split()
 )
