@@ -117,9 +117,11 @@ def identification(
     One photo a person is enrolled, the others are probes; one-photo people are strangers.
     """
     from limner import evaluation
+    from limner.cli.photos import tell_left_out
 
     folder = _prepare(out)
     embedder, detector = _models(model, find, mirror)
+    tell_left_out(images)
     with _progress() as (start, step):
         report = evaluation.evaluate_identification(
             images,

@@ -160,6 +160,7 @@ def embed(
                 "embedder": embedder,
                 "faces": [{"photo": photo, **face.to_json()} for photo, face in rows],
                 "unreadable": [work.error_entry(r) for r in results if r.faces is None],
+                "left_out": work.left_out(photos),
             }
         )
     output.say(f"{work.summary(results)}; {work.count(len(rows), 'embedding')} in {out}.")

@@ -61,12 +61,13 @@ def import_(
     A folder can be interrupted and imported again: enrolled photos are recognised.
     """
     from limner.cli.galleries import open_gallery
-    from limner.cli.photos import count
+    from limner.cli.photos import count, left_out, tell_left_out
     from limner.gallery.enrolment import import_folder, read_people_folder
 
     if not os.path.isdir(source):
         _import_file(source, gallery, on_conflict, json)
         return
+    tell_left_out(source, unreadable=False)
     listing = read_people_folder(source)
     total = sum(map(len, listing.people.values()))
     with open_gallery(gallery, create=True) as opened:
@@ -92,7 +93,8 @@ def import_(
         output.warn(f"{len(report.warnings) - _SHOWN} more warnings (--json lists them all)")
     _refuse_if_nothing_came(report)
     if json:
-        output.emit_json({"source": source, **report.to_json()})
+        plain = {"source": source, **report.to_json(), "left_out": left_out([source])}
+        output.emit_json(plain)
     output.say(
         f"{count(report.added, 'face')} of {count(report.people, 'person', 'people')} enrolled, "
         f"{count(report.already, 'photo')} enrolled before, {len(report.failed)} left out."
@@ -189,8 +191,11 @@ def calibrate(
 ) -> None:
     """Fit this gallery's own threshold to photos whose people are known."""
     from limner.cli.galleries import open_gallery
+    from limner.cli.photos import tell_left_out
     from limner.gallery.calibrate import calibrate_folder
 
+    if folder is not None:
+        tell_left_out(folder, unreadable=False)
     with open_gallery(gallery, create=folder is not None) as opened:
         if reset:
             opened.gallery.reset_calibration()
@@ -251,11 +256,13 @@ def re_embed(
 ) -> None:
     """Make every embedding anew with another embedder; all of them or none."""
     from limner.cli.galleries import open_gallery
-    from limner.cli.photos import count, make_analyzer
+    from limner.cli.photos import count, make_analyzer, tell_left_out
     from limner.gallery.reembed import re_embed as make_anew
 
     if model.embedder is None:
         raise InputError("say which embedder the gallery shall have: --embedder NAME.")
+    if photos is not None:
+        tell_left_out(photos)
     with open_gallery(gallery) as opened:
         analyzer = make_analyzer(find, model, mirror=mirror)
         with output.progress_bar("faces", opened.gallery.info().faces) as step:

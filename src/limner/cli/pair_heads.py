@@ -107,6 +107,7 @@ def pair_head(
         raise UnknownNameError(f"--head must be one of {', '.join(KINDS)}, got {kind!r}.")
     target = _target(out, model.embedder)
     writing.check_writable(str(target))
+    work.tell_left_out(folder)
     people = read_people(folder)
     analyzer = work.make_analyzer(find, model)
     embedder, detector = analyzer.embedder, analyzer.detector

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -61,10 +62,11 @@ def enroll(
     """Enrol a person from one photo or several."""
     from limner.cli import photos as work
     from limner.cli.galleries import open_gallery
+    from limner.gallery import PhotoProblem
     from limner.gallery.enrolment import enroll_photos
 
     which = work.which_face(pick, every=every)
-    paths = work.expand(photos)
+    paths, unreadable = work.expand(photos)
     if pick.box is not None and len(paths) > 1:
         raise InputError(f"--box is for one photo, got {len(paths)}.")
     with open_gallery(gallery, create=True) as people:
@@ -72,12 +74,14 @@ def enroll(
         done = enroll_photos(
             people.gallery, analyzer, name, paths, pick=which, keep_chips=keep_chips, note=note
         )
-    for problem in done.failed:
-        output.warn(f"left out: {problem.reason}")
+    for reason in [p.reason for p in done.failed] + [str(r.error) for r in unreadable]:
+        output.warn(f"left out: {reason}")
     for sentence in done.warnings:
         output.warn(sentence)
     if json:
-        output.emit_json(done.to_json())
+        folders = [PhotoProblem(r.photo, str(r.error)) for r in unreadable]
+        done = replace(done, failed=done.failed + tuple(folders))
+        output.emit_json({**done.to_json(), "left_out": work.left_out(photos)})
     known = f"; {work.count(len(done.skipped), 'photo')} enrolled before" if done.skipped else ""
     output.say(
         f"{done.person}: {work.count(done.added, 'face')} enrolled, {done.total} in all{known}."

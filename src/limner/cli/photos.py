@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from limner.weights.registry import DEFAULT_EMBEDDER
 if TYPE_CHECKING:
     from limner.faces import FaceAnalyzer
     from limner.faces.analyzer import Pick
+    from limner.images import Listing
     from limner.types import BoxXYXY, Embedding, Face, Pair
     from limner.weights import OnnxOptions
 
@@ -36,25 +38,67 @@ class PhotoResult:
     error: LimnerError | None = None
 
 
-def expand(arguments: Sequence[str]) -> list[str]:
+def expand(arguments: Sequence[str]) -> tuple[list[str], list[PhotoResult]]:
     """Replace each folder among the arguments by the photos in it, and keep the rest.
+
+    What a folder holds besides photos is said on standard error.
+
+    Returns:
+        The photos, and the folders below that could not be read, each with its error.
 
     Raises:
         InputError: If a folder holds no photo.
     """
-    from limner.images import PHOTO_SUFFIXES, list_photos
+    from limner.images import PHOTO_SUFFIXES
 
     photos: list[str] = []
+    unreadable: list[PhotoResult] = []
     for argument in arguments:
         if not os.path.isdir(argument):
             photos.append(argument)
             continue
-        found = [str(path) for path in list_photos(argument)]
-        if not found:
+        listing = report_folder(argument, unreadable=False)
+        if not listing.photos:
+            if listing.unreadable:
+                raise ImageError(listing.unreadable[0].reason)
             known = ", ".join(sorted(suffix.lstrip(".") for suffix in PHOTO_SUFFIXES))
             raise InputError(f"the folder {argument} holds no photo; its files may be {known}.")
-        photos.extend(found)
-    return photos
+        photos.extend(map(str, listing.photos))
+        unreadable += [
+            PhotoResult(str(left.path), None, ImageError(left.reason))
+            for left in listing.unreadable
+        ]
+    return photos, unreadable
+
+
+def report_folder(folder: str | os.PathLike[str], *, unreadable: bool = True) -> Listing:
+    """Look into a folder, and say on standard error what in it is no photo.
+
+    Args:
+        folder: Where to look.
+        unreadable: Also say which folders below cannot be read.
+
+    Raises:
+        ImageError: If it is not a folder, or cannot be read.
+    """
+    from limner.images import scan_folder
+
+    listing = scan_folder(folder)
+    for left in listing.unreadable if unreadable else ():
+        output.warn(f"left out: {left.reason}")
+    sentence = listing.summary()
+    if sentence is not None:
+        output.note(sentence)
+    return listing
+
+
+def tell_left_out(folder: str | os.PathLike[str], *, unreadable: bool = True) -> None:
+    """Do what `report_folder` does, for a command that looks into its folder itself.
+
+    What is no folder, or cannot be read, is for that command to report.
+    """
+    with contextlib.suppress(ImageError):
+        report_folder(folder, unreadable=unreadable)
 
 
 def one_photo(arguments: Sequence[str]) -> bool:
@@ -151,7 +195,7 @@ def analyze_all(
     Raises:
         LimnerError: If not a single photo could be read.
     """
-    photos = expand(arguments)
+    photos, folders = expand(arguments)
     results = []
     with output.progress_bar("photos", len(photos)) as step:
         found = analyzer.analyze_many(photos, embed=embed, on_error="yield")
@@ -159,6 +203,7 @@ def analyze_all(
         for photo, answer in zip(photos, found, strict=True):
             results.append(PhotoResult(photo, answer.faces, answer.error))
             step()
+    results += folders
     failed = [result for result in results if result.error is not None]
     if failed and len(failed) == len(results):
         if len(failed) == 1 and failed[0].error is not None:
@@ -264,7 +309,17 @@ def emit_photos(
             else {"photo": result.photo, "faces": faces_of(index)}
             for index, result in enumerate(results)
         ]
+        + [{"photo": f, "faces": [], "left_out": kinds} for f, kinds in left_out(arguments).items()]
     )
+
+
+def left_out(arguments: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Return how many files of each folder among the arguments are no photos, by kind."""
+    from limner.images import scan_folder
+
+    folders = [argument for argument in arguments if os.path.isdir(argument)]
+    counted = {folder: dict(scan_folder(folder).left_out) for folder in folders}
+    return {folder: kinds for folder, kinds in counted.items() if kinds}
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

@@ -162,9 +162,9 @@ def _photo(
 def _folder(
     content: str, painter: FastPainter, out: str, bits: Literal[8, 16], quality: int
 ) -> None:
-    from limner.images import list_photos
+    from limner.cli.photos import report_folder
 
-    photos = list_photos(content)
+    photos = report_folder(content).photos
     if not photos:
         raise InputError(f"{content} holds no photos.")
     suffix = {".jpg": ".jpg", ".jpeg": ".jpg", ".webp": ".webp", ".tif": ".tif", ".tiff": ".tif"}

@@ -51,7 +51,8 @@ def style_train(
     json: JsonOption = False,
 ) -> None:
     """Train a feed-forward network for one painting, for `limner style --fast OUT.onnx`."""
-    from limner.images import list_photos, read_float
+    from limner.cli.photos import report_folder
+    from limner.images import read_float
     from limner.style import fast_export, fast_train
     from limner.style.checkpoint import write_whole
     from limner.style.encoder import load_encoder
@@ -70,7 +71,7 @@ def style_train(
         smoothness=smoothness,
         seed=seed,
     )
-    style, files = read_float(painting), list_photos(photos)
+    style, files = read_float(painting), list(report_folder(photos).photos)
     taps = sorted({fast_train.CONTENT_TAP, *fast_train.STYLE_TAPS})
     with output.fetch_progress() as progress:
         net = load_encoder(encoder, deepest=max(taps), progress=progress)

@@ -159,6 +159,7 @@ def _train(
     from limner.training.extras import require
 
     require("lightning", "yaml", "pytorch_metric_learning")
+    from limner.cli.photos import tell_left_out
     from limner.training.fit import RUN, Run
     from limner.training.recipe import read_recipe
 
@@ -183,6 +184,8 @@ def _train(
             f"{out} holds a training already: go on with `limner train resume {out}`, choose "
             "another folder with -o, or remove it."
         )
+    if not _is_helper():
+        tell_left_out(folder)
     circumstances = Run(
         folder=Path(folder),
         out=target,

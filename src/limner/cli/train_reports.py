@@ -54,9 +54,11 @@ def _five(folder: Path, out: Path, min_photos: int | None) -> None:
     from limner.training.extras import require
 
     require("lightning", "yaml")
+    from limner.cli.photos import tell_left_out
     from limner.training.fit import RUN, Run, train_people
     from limner.training.recipe import read_recipe, recipe_names
 
+    tell_left_out(folder)
     changes: dict[str, Any] = {} if min_photos is None else {"min_photos": min_photos}
     rows: list[tuple[object, ...]] = []
     entries: list[dict[str, Any]] = []
@@ -153,8 +155,10 @@ def open_closed(
     json: JsonOption = False,
 ) -> None:
     """One network as classifier, verifier and identifier; softmax against similarity."""
+    from limner.cli.photos import tell_left_out
     from limner.training.open_closed import compare_sets
 
+    tell_left_out(folder)
     said: set[str] = set()
 
     def tell(what: str, done: int, total: int | None) -> None:

@@ -111,10 +111,12 @@ def top(
     """Find the patches that excite each unit most, and write an atlas and PNG sheets."""
     import time
 
+    from limner.cli.photos import tell_left_out
     from limner.units import top_patches
     from limner.units.atlas import write_atlas
 
     _check_folder(out)
+    tell_left_out(photos)
     network = net.load()
     started = time.monotonic()
     with bars() as progress:

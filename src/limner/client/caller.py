@@ -1,16 +1,15 @@
 """A typed client of the service: `limner.Client`.
 
-It knows HTTP and nothing of models, so it stands on the ground floor and runs where limner's
-heavy parts are not wanted. Needs ``pip install 'limner[studio]'`` (httpx).
+It knows HTTP and pictures and nothing of models, so it stands on the ground floor and runs
+where limner's heavy parts are not wanted. Needs ``pip install 'limner[studio]'`` (httpx).
 """
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from limner import errors
 from limner.client import answers
@@ -32,12 +31,9 @@ from limner.client.answers import (
     Verification,
 )
 from limner.client.transport import Transport
-from limner.client.wire import Upload, box_text, error_of, id_of
+from limner.client.wire import Upload, as_many, box_text, error_of, id_of
 from limner.errors import ServiceError
 from limner.types import BoxXYXY, Face
-
-if TYPE_CHECKING:
-    pass
 
 Pick = Literal["one", "largest"]
 
@@ -61,7 +57,8 @@ class Client(Transport):
         """Find the faces of a photo.
 
         Args:
-            photo: A path or the bytes of a file; it is uploaded.
+            photo: What `limner.images.read` takes: a path, bytes, a binary file object, an
+                array or a Pillow image; it is uploaded.
 
         Raises:
             ImageError: If it is not a readable picture.
@@ -168,7 +165,7 @@ class Client(Transport):
         box: BoxXYXY | None = None,
     ) -> Enrolment:
         """Enrol somebody from photos; a person of that name gets more photos."""
-        many = [photos] if isinstance(photos, str | bytes | os.PathLike) else list(photos)
+        many = as_many(photos)
         form = {"name": name, "note": note, "pick": pick, "box": box_text(box)}
         return answers.enrolment(self._post("/v1/people", {"photos": many}, form))
 
@@ -234,7 +231,7 @@ class Client(Transport):
             options: ``look``, ``preset``, ``size``, ``strength``, ``colour``, ``style_scale``,
                 ``steps``, ``seed``; the service says which values are allowed.
         """
-        many = [styles] if isinstance(styles, str | bytes | os.PathLike) else list(styles)
+        many = as_many(styles)
         files: dict[str, Any] = {"content": content, **({"styles": many} if many else {})}
         return JobState(**self._post("/v1/style", files, {"method": method, **options}))
 

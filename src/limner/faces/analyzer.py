@@ -22,6 +22,7 @@ from limner.faces.embed import BATCH, Embedder
 from limner.faces.load import EngineName, load_embedder
 from limner.faces.reading import CutFace, FaceReader
 from limner.faces.upright import Upright
+from limner.images.sources import is_one
 from limner.types import BoxXYXY, Face, box_iou
 from limner.weights.registry import DEFAULT_EMBEDDER
 
@@ -100,6 +101,19 @@ class FaceAnalyzer:
         self._options = options
         self._min_size, self._min_score = min_size, min_score
         self._any_rotation = any_rotation
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the settings alone: a copy, or another process, loads the weights anew."""
+        state = {name: value for name, value in self.__dict__.items() if name != "_lock"}
+        if not self._own_detector:
+            state["_detector"] = state["_many_detector"] = None
+        if self._embedder_name is None or isinstance(self._embedder_name, str | Path):
+            state["_embedder"] = None
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
         self._lock = threading.Lock()
 
     @property
@@ -206,9 +220,21 @@ class FaceAnalyzer:
 
         Raises:
             ImageError: If a photo cannot be read and ``on_error`` is ``"raise"``.
+            InputError: If `photos` is one photo, not several.
         """
         if on_error not in ("raise", "yield"):
             raise UnknownNameError(f"on_error must be 'raise' or 'yield', got {on_error!r}.")
+        if is_one(photos) or not isinstance(photos, Iterable):
+            what = images.describe(photos)  # type: ignore[arg-type]
+            raise InputError(
+                f"analyze_many takes several photos, such as a list of paths, got {what}; "
+                "analyze takes one."
+            )
+        return self._many(photos, embed=embed, keep_chips=keep_chips, on_error=on_error)
+
+    def _many(
+        self, photos: Iterable[Source], *, embed: bool, keep_chips: bool, on_error: str
+    ) -> Iterator[PhotoFaces]:
         reader = self._reader(embed=embed or keep_chips)
         # Where the embedder can have a core to itself, each core finishes its own photos.
         alone = getattr(reader.embedder, "single_threaded", lambda: None)() if embed else None

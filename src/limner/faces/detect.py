@@ -170,6 +170,10 @@ class YuNet:
         self._input = self._session.get_inputs()[0].name
         self._outputs = [o.name for o in self._session.get_outputs()]
 
+    def __reduce__(self) -> tuple[Callable[..., YuNet], tuple[float, float, int | None]]:
+        """Pickle by the settings: a copy loads the weights anew."""
+        return _yunet, (self.min_score, self.min_size, self._threads)
+
     def detect(self, image: ImageArray) -> list[Face]:
         """Return the faces of an upright RGB photo, shape (H, W, 3), largest first."""
         height, width = image.shape[:2]
@@ -239,6 +243,10 @@ class YuNet:
         return np.concatenate(
             [_decode(outputs, stride, columns_n // stride, self.min_score) for stride in STRIDES]
         )
+
+
+def _yunet(min_score: float, min_size: float, threads: int | None) -> YuNet:
+    return YuNet(min_score=min_score, min_size=min_size, threads=threads)
 
 
 def _decode(

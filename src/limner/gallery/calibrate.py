@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner.errors import InputError, TooFewPairsError
+from limner.gallery.accepted import Known, embeddings_of
 from limner.gallery.gallery import Gallery
 from limner.gallery.names import name_key, normalise_name
 from limner.gallery.records import CalibrationReport, PhotoProblem
@@ -68,12 +69,13 @@ def _thin(count: int, kept: int) -> NDArray[np.int64]:
 
 
 def _stack(
-    labelled: Mapping[str, Sequence[Embedding]], gallery: Gallery
+    labelled: Mapping[str, Sequence[Known]], gallery: Gallery
 ) -> tuple[FloatArray, Labels, str]:
     """Return vectors (N, D), the person of each, and the embedder."""
     people: dict[str, list[Embedding]] = {}
     for name, embeddings in labelled.items():
-        people.setdefault(name_key(normalise_name(name)), []).extend(embeddings)
+        own = people.setdefault(name_key(normalise_name(name)), [])
+        own += embeddings_of(embeddings, call="calibrate")
     people = {name: found for name, found in people.items() if found}
     everything = [e for found in people.values() for e in found]
     if not everything:
@@ -143,7 +145,7 @@ def _sampled(first: Pairs, second: Pairs, seed: int) -> tuple[Pairs, Pairs]:
 
 def calibrate_gallery(
     gallery: Gallery,
-    labelled: Mapping[str, Sequence[Embedding]] | None = None,
+    labelled: Mapping[str, Sequence[Known]] | None = None,
     *,
     false_match_rate: float = 1e-3,
     fitted_on: str | None = None,
@@ -156,7 +158,8 @@ def calibrate_gallery(
 
     Args:
         gallery: Whose thresholds they become.
-        labelled: Name -> embeddings. Default: what is enrolled in the gallery.
+        labelled: Name -> embeddings, or faces that have them. Default: what is enrolled in
+            the gallery.
         false_match_rate: Per comparison of two photos, in (0, 0.5].
         fitted_on: The data, in words, shown beside every probability.
 

@@ -138,9 +138,10 @@ def enroll_photos(
     """
     from limner import images
     from limner.faces import choose
+    from limner.images.sources import is_one
 
     clean = normalise_name(name)
-    given = [photos] if isinstance(photos, str | os.PathLike | bytes) else list(photos)
+    given: list[Any] = [photos] if is_one(photos) else list(photos)
     if not given:
         raise InputError(f"no photo was given to enrol {clean!r} from.")
     check_embedder(gallery, analyzer)
@@ -207,16 +208,21 @@ def read_people_folder(folder: str | os.PathLike[str]) -> PeopleFolder:
         InputError: If it is no folder, or holds nobody's photos.
     """
     from limner import images
+    from limner.images.folders import leads_back
 
     root = Path(folder)
     loose = images.list_photos(root, recursive=False)
     found = PeopleFolder()
     spelled: dict[str, str] = {}
     for entry in sorted(root.iterdir()):
-        if not entry.is_dir() or entry.name.startswith("."):
+        if not entry.is_dir() or entry.name.startswith(".") or leads_back(entry):
             continue
         try:
-            photos = images.list_photos(entry)
+            listing = images.scan_folder(entry)
+            found.problems += [
+                PhotoProblem(images.describe(left.path), left.reason) for left in listing.unreadable
+            ]
+            photos = listing.photos
             if not photos:
                 continue
             name = normalise_name(entry.name)

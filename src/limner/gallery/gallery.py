@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from limner.errors import InputError
+from limner.gallery.accepted import Known, embedding_of, embeddings_of
 from limner.gallery.file import GalleryFile
 from limner.gallery.names import normalise_name
 from limner.gallery.records import (
@@ -42,7 +43,7 @@ class Gallery(GalleryFile):
     def enroll(
         self,
         name: str,
-        embeddings: Embedding | Sequence[Embedding],
+        embeddings: Known | Sequence[Known],
         *,
         photo: Photo | Sequence[Photo] = None,
         note: str | None = None,
@@ -52,7 +53,7 @@ class Gallery(GalleryFile):
 
         Args:
             name: Any script; a person whose name differs in case only is the same person.
-            embeddings: One or several, unit length.
+            embeddings: One or several, unit length; or faces that have them.
             photo: Where they came from, one for all or one for each. A photo that the person
                 is enrolled from already (same digest, same face) is skipped.
             note: Replaces the person's note.
@@ -66,7 +67,7 @@ class Gallery(GalleryFile):
             InputError: If the name cannot be stored or the embeddings are not unit vectors.
             GalleryError: If the gallery cannot be written.
         """
-        many = [embeddings] if isinstance(embeddings, Embedding) else list(embeddings)
+        many = embeddings_of(embeddings, call="enroll")
         if not many:
             raise InputError("enrolment needs at least one embedding, got none.")
         clean = normalise_name(name)
@@ -111,7 +112,7 @@ class Gallery(GalleryFile):
 
     def enroll_many(
         self,
-        items: Iterable[tuple[str, Embedding] | tuple[str, Embedding, PhotoRef | None]],
+        items: Iterable[tuple[str, Known] | tuple[str, Known, PhotoRef | None]],
         *,
         progress: Callable[[int], None] | None = None,
     ) -> int:
@@ -128,12 +129,11 @@ class Gallery(GalleryFile):
         stream, added, seen = iter(items), 0, 0
         while batch := list(islice(stream, _BULK)):
             with self._lock:
-                embedder_id, vectors, _ = self._checked([item[1] for item in batch])
+                many = [embedding_of(item[1], call="enroll_many") for item in batch]
+                embedder_id, vectors, _ = self._checked(many)
                 incoming = (
-                    Incoming(
-                        item[0], _new_face(item[1], vector, item[2] if len(item) > 2 else None)
-                    )
-                    for item, vector in zip(batch, vectors, strict=True)
+                    Incoming(item[0], _new_face(one, vector, item[2] if len(item) > 2 else None))
+                    for item, one, vector in zip(batch, many, vectors, strict=True)
                 )
                 added += self._store.absorb(
                     incoming, embedder_id=embedder_id, on_conflict="merge"
@@ -148,7 +148,7 @@ class Gallery(GalleryFile):
     def verify(
         self,
         name: str,
-        embedding: Embedding,
+        embedding: Known,
         *,
         threshold: float | None = None,
         head: PairHead | None = None,
@@ -158,7 +158,7 @@ class Gallery(GalleryFile):
 
         Args:
             name: The person.
-            embedding: Of the face in question.
+            embedding: Of the face in question, or that face.
             threshold: Another tau than the calibrated one.
             head: Another pair head than the calibrated squared distance; it must have been
                 fitted to the gallery's embedder.
@@ -169,8 +169,9 @@ class Gallery(GalleryFile):
             EmbedderMismatch: If the embedding is of another embedder.
             InputError: If no threshold is known for the embedder.
         """
+        asked = embedding_of(embedding, call="verify")
         with self._lock:
-            embedder_id, vectors, state = self._checked([embedding])
+            embedder_id, vectors, state = self._checked([asked])
             verdicts = self._judge(embedder_id, state)
             person = self._store.find(name)
             if person is None:
@@ -182,12 +183,12 @@ class Gallery(GalleryFile):
         nearest = int(distances.argmin())
         enrolled = Embedding(theirs[nearest], embedder_id, *judged[nearest])
         return verdicts.compare(
-            enrolled, embedding, threshold=threshold, head=head, accept_unclear=accept_unclear
+            enrolled, asked, threshold=threshold, head=head, accept_unclear=accept_unclear
         )
 
     def identify(
         self,
-        embeddings: Embedding | Sequence[Embedding],
+        embeddings: Known | Sequence[Known],
         *,
         threshold: float | None = None,
         accept_unclear: bool = False,
@@ -198,7 +199,7 @@ class Gallery(GalleryFile):
         enrolled photos, so that 99 of 100 strangers stay unnamed at any size.
 
         Args:
-            embeddings: One or several.
+            embeddings: One or several; or faces that have them.
             threshold: Another tau. It moves the verdict; the probability stays calibrated.
             accept_unclear: Judge faces that are too poor for it, too, instead of saying so.
 
@@ -209,7 +210,7 @@ class Gallery(GalleryFile):
             EmbedderMismatch: If an embedding is of another embedder.
             InputError: If no threshold is known for the embedder.
         """
-        many = [embeddings] if isinstance(embeddings, Embedding) else list(embeddings)
+        many = embeddings_of(embeddings, call="identify")
         if not many:
             return []
         if threshold is not None:
@@ -231,11 +232,11 @@ class Gallery(GalleryFile):
             for probe, near in zip(many, nearest, strict=True)
         ]
 
-    def lookalike(self, embedding: Embedding, *, top: int = 5) -> list[LookAlike]:
+    def lookalike(self, embedding: Known, *, top: int = 5) -> list[LookAlike]:
         """Return the people who look most alike, nearest first, without a verdict.
 
         Args:
-            embedding: Of the face in question.
+            embedding: Of the face in question, or that face.
             top: How many at most.
 
         Raises:
@@ -244,15 +245,16 @@ class Gallery(GalleryFile):
         """
         if top < 1:
             raise InputError(f"top must be 1 or larger, got {top}.")
+        asked = embedding_of(embedding, call="lookalike")
         with self._lock:
-            embedder_id, vectors, state = self._checked([embedding])
+            embedder_id, vectors, state = self._checked([asked])
             verdicts = self._judge(embedder_id, state)
             near = self._searcher.nearest(vectors, top)[0]
         return [
             LookAlike(
                 hit.name,
                 hit.distance,
-                verdicts.probability(hit.distance, qualities=(embedding.quality, hit.judged[0])),
+                verdicts.probability(hit.distance, qualities=(asked.quality, hit.judged[0])),
             )
             for hit in near
         ]
@@ -356,7 +358,7 @@ class Gallery(GalleryFile):
 
     def calibrate(
         self,
-        labelled: Mapping[str, Sequence[Embedding]] | None = None,
+        labelled: Mapping[str, Sequence[Known]] | None = None,
         *,
         false_match_rate: float = 1e-3,
         fitted_on: str | None = None,

@@ -6,8 +6,10 @@ RGB of shape (H, W, 3); `read_float` does the same as ``float32`` in [0, 1] and 
 `ImageError` that names it.
 
 Rules: EXIF orientation is applied; an ICC profile is converted to sRGB, a broken one ignored;
-transparency lies on white; of several frames or pages the first is read; limits are checked
-before anything is decoded. Values of 16 bits are scaled (v / 65535), never clipped.
+transparency lies on white; of a camera's RAW file the preview is read, of several frames or
+pages the first; limits are checked before anything is decoded. Values of 16 bits are scaled
+(v / 65535), never clipped; in a Pillow image that was made in memory and has no value above 255,
+they count as 8 bits.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from numpy.typing import NDArray
 
 from limner.errors import ImageError
 from limner.images.decoding import decode, from_pillow
-from limner.images.files import PHOTO_SUFFIXES, list_photos, write
+from limner.images.files import write
+from limner.images.folders import PHOTO_SUFFIXES, Listing, list_photos, scan_folder
 from limner.images.sources import Limits, describe, is_pillow, load_bytes
 from limner.types import FloatArray, ImageArray
 
@@ -29,10 +32,12 @@ if TYPE_CHECKING:
 __all__ = [
     "PHOTO_SUFFIXES",
     "Limits",
+    "Listing",
     "describe",
     "list_photos",
     "read",
     "read_float",
+    "scan_folder",
     "write",
 ]
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner.errors import ImageError
-from limner.images import deep
+from limner.images import deep, kinds, raw
 from limner.images.colour import onto_white, to_srgb, to_srgb_float
 from limner.images.sources import Limits, printable
 
@@ -88,21 +88,26 @@ def _opener(data: bytes) -> tuple[str, str] | None:
             return opener
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "PIL.WebPImagePlugin", "WebPImageFile"
-    if data[4:8] == b"ftyp":
-        size = min(max(int.from_bytes(data[:4], "big"), 16), 128)
-        brands = {data[8:12]} | {data[k : k + 4] for k in range(16, size, 4)}
-        return _AVIF if brands & {b"avif", b"avis"} else _HEIF
-    return None
+    named = kinds.brands(data)
+    if named & kinds.AVIF_BRANDS:
+        return _AVIF
+    return _HEIF if named & kinds.STILL_BRANDS else None
 
 
 def open_header(data: bytes, limits: Limits, name: str) -> PIL.Image.Image:
     """Read a picture's header and hold it against the limits; no pixel is decoded.
 
     ``PIL.Image.open`` is gone around on purpose: it tries every format that any plugin has
-    registered (EPS runs a program), and warns or raises by a process-wide pixel limit.
+    registered (EPS runs a program), and warns or raises by a process-wide pixel limit. Of a
+    camera's RAW file the header is that of its preview.
     """
+    found = raw.preview(data, name)
+    data = data if found is None else found.data
     opener = _opener(data)
     if opener is None:
+        what = kinds.no_picture(data)
+        if what is not None:
+            raise ImageError(f"{name} is {what}.")
         raise ImageError(f"{name} is not a picture: its content is not {KNOWN}.")
     with one_error(name):
         module, factory = opener
@@ -117,7 +122,7 @@ def decode(data: bytes, limits: Limits, name: str) -> Pixels:
     """Decode a file: upright, sRGB, transparency on white.
 
     Args:
-        data: The whole file.
+        data: The whole file; of a camera's RAW file the preview in it is decoded.
         limits: Checked against the header before any pixel is decoded.
         name: How the picture is called in messages.
 
@@ -127,6 +132,10 @@ def decode(data: bytes, limits: Limits, name: str) -> Pixels:
     Raises:
         ImageError: If it cannot be decoded or is outside the limits.
     """
+    found = raw.preview(data, name)
+    stated = 1  # the orientation, where the picture itself says none
+    if found is not None:
+        data, stated = found.data, found.orientation
     try:
         image = open_header(data, limits, name)
     except ImageError as error:
@@ -137,8 +146,8 @@ def decode(data: bytes, limits: Limits, name: str) -> Pixels:
         if image.format == "JPEG" and image.mode == "RGB" and "icc_profile" not in image.info:
             fast = _fast_jpeg(data, image.size)
             if fast is not None:
-                return _upright(fast, _orientation(image))
-        return from_pillow(image, limits, name, data=data)
+                return _upright(fast, _orientation(image, stated))
+        return from_pillow(image, limits, name, data=data, stated=stated)
 
 
 def _fast_jpeg(data: bytes, size: tuple[int, int]) -> NDArray[np.uint8] | None:
@@ -182,7 +191,12 @@ def _sound_baseline(data: bytes) -> bool:
 
 
 def from_pillow(
-    image: PIL.Image.Image, limits: Limits, name: str, *, data: bytes | None = None
+    image: PIL.Image.Image,
+    limits: Limits,
+    name: str,
+    *,
+    data: bytes | None = None,
+    stated: int = 1,
 ) -> Pixels:
     """Turn a Pillow image into upright sRGB pixels; the image itself is loaded, not changed.
 
@@ -192,6 +206,7 @@ def from_pillow(
         name: How the picture is called in messages.
         data: The file it was opened from, where there is one: Pillow keeps 8 bits of a
             16-bit colour picture, the file has the others.
+        stated: EXIF orientation 1..8 where the image itself says none.
 
     Returns:
         Shape (H, W, 3): uint8, or float32 in [0, 1] where there are more than 8 bits.
@@ -204,7 +219,7 @@ def from_pillow(
         facts = deep.facts(image)
         image.load()
         # Pillow turns a TIFF itself, on loading
-        orientation = 1 if image.format == "TIFF" else _orientation(image)
+        orientation = 1 if image.format == "TIFF" else _orientation(image, stated)
         samples = deep.samples(image, facts, data)
         profile = image.info.get("icc_profile")
         profile = profile if isinstance(profile, bytes) else None
@@ -242,26 +257,26 @@ def _keyed(image: PIL.Image.Image) -> bool:
     return "transparency" in image.info
 
 
-def _orientation(image: PIL.Image.Image) -> int:
-    """Return EXIF orientation 1..8; a missing or broken one is 1, the upright one."""
+def _orientation(image: PIL.Image.Image, stated: int = 1) -> int:
+    """Return EXIF orientation 1..8; in place of a missing or broken one the `stated` one."""
     blob = image.info.get("exif")
-    value: Any = 1
+    value: Any = stated
     if isinstance(blob, bytes):
-        value = _tagged_orientation(blob)
+        value = _tagged_orientation(blob, stated)
     elif image.format != "JPEG":
         try:
-            value = image.getexif().get(_ORIENTATION, 1)
+            value = image.getexif().get(_ORIENTATION, stated)
         except Exception:  # broken EXIF must not cost the picture
-            value = 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+            value = stated
+    return value if isinstance(value, int) and 1 <= value <= 8 else stated
 
 
-def _tagged_orientation(blob: bytes) -> int:
+def _tagged_orientation(blob: bytes, stated: int) -> int:
     """Find the orientation in an EXIF block; unlike Pillow's reader, without any warning."""
     blob = blob.removeprefix(b"Exif\0\0")
     order = {b"II": "<", b"MM": ">"}.get(blob[:2])
     if order is None:
-        return 1
+        return stated
     try:
         (first,) = struct.unpack_from(order + "I", blob, 4)
         (count,) = struct.unpack_from(order + "H", blob, first)
@@ -271,8 +286,8 @@ def _tagged_orientation(blob: bytes) -> int:
                 code = {1: "B", 3: "H", 4: "I"}[kind]
                 return int(struct.unpack_from(order + code, blob, first + 10 + 12 * k)[0])
     except (struct.error, KeyError):
-        return 1
-    return 1
+        return stated
+    return stated
 
 
 def _upright(pixels: Any, orientation: int) -> Pixels:

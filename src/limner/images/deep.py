@@ -29,11 +29,13 @@ class Facts:
         bits: Bits a channel.
         white_is_zero: The scale is turned around (TIFF photometric 0).
         premultiplied: Colours were multiplied by alpha already (TIFF associated alpha).
+        told: There was a header: a picture made in memory has none, and its values tell.
     """
 
     bits: int = 8
     white_is_zero: bool = False
     premultiplied: bool = False
+    told: bool = True
 
 
 def facts(image: PIL.Image.Image) -> Facts:
@@ -51,7 +53,8 @@ def facts(image: PIL.Image.Image) -> Facts:
         mode = tile[0][3] if tile else ""
         mode = mode[0] if isinstance(mode, tuple) else mode
         return Facts(bits=16 if isinstance(mode, str) and "16" in mode else 8)
-    return Facts(bits=16 if image.mode.startswith("I") else 8)
+    bits = 16 if image.mode.startswith("I") else 8
+    return Facts(bits=bits, told=image.format is not None)
 
 
 def samples(image: PIL.Image.Image, known: Facts, data: bytes | None) -> Samples | None:
@@ -71,7 +74,9 @@ def samples(image: PIL.Image.Image, known: Facts, data: bytes | None) -> Samples
         return _grey(_unit_integer(np.asarray(image), known)), None
     if image.mode.startswith("I;16"):
         top = 2 ** min(known.bits, 16) - 1 if known.bits > 8 else 65535
-        grey = np.clip(np.asarray(image).astype(np.float32) / np.float32(top), 0, 1)
+        values = np.asarray(image)
+        top = top if known.told else _top_of(values)
+        grey = np.clip(values.astype(np.float32) / np.float32(top), 0, 1)
         return _grey(1 - grey if known.white_is_zero else grey), None
     if known.bits <= 8 or data is None or image.mode not in ("RGB", "RGBA", "RGBa", "LA", "La"):
         return None
@@ -183,10 +188,18 @@ def _unit_float(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return unit
 
 
+def _top_of(values: NDArray[Any]) -> int:
+    """Return what white is among integers without a header: 255 where none is larger.
+
+    ``convert("I")`` keeps the values 0..255 of an 8-bit picture.
+    """
+    return 255 if values.max(initial=0) <= 255 else 65535
+
+
 def _unit_integer(values: NDArray[Any], known: Facts) -> NDArray[np.float32]:
     if known.bits == 32:
         scaled = values.astype(np.uint32, copy=False) / np.float64(2**32 - 1)
     else:
-        scaled = values / np.float64(65535)
+        scaled = values / np.float64(65535 if known.told else _top_of(values))
     grey: NDArray[np.float32] = np.clip(scaled, 0, 1).astype(np.float32)
     return np.subtract(1, grey, dtype=np.float32) if known.white_is_zero else grey

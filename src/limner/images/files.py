@@ -1,4 +1,4 @@
-"""Pictures out, and the photos of a folder."""
+"""Pictures out."""
 
 from __future__ import annotations
 
@@ -14,10 +14,6 @@ from numpy.typing import NDArray
 from limner.errors import ImageError, InputError, ShapeError
 from limner.images.sources import printable
 
-PHOTO_SUFFIXES: frozenset[str] = frozenset(
-    ".jpg .jpeg .jpe .jfif .mpo .png .webp .bmp .dib .tif .tiff .gif .heic .heif .hif .avif "
-    ".jp2 .ppm .pgm .pnm".split()
-)
 _WRITERS: dict[str, str] = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
@@ -94,41 +90,3 @@ def _replace(target: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-
-
-def list_photos(folder: str | os.PathLike[str], *, recursive: bool = True) -> list[Path]:
-    """Return the photos of a folder, by their suffixes, sorted by path.
-
-    Files and folders whose names begin with a dot are left out, and links to folders are not
-    followed.
-
-    Args:
-        folder: Where to look.
-        recursive: Look into the folders below, too.
-
-    Returns:
-        Paths that begin with `folder`; empty where there is none.
-
-    Raises:
-        ImageError: If it is not a folder, or one below cannot be read.
-    """
-    root = Path(folder)
-    name = printable(str(root))
-    if not root.exists():
-        raise ImageError(f"{name} does not exist.")
-    if not root.is_dir():
-        raise ImageError(f"{name} is a file, not a folder.")
-
-    def refuse(error: OSError) -> None:
-        where = printable(str(error.filename or root))
-        raise ImageError(f"{where} cannot be read: {(error.strerror or str(error)).lower()}.")
-
-    found: list[Path] = []
-    for here, below, files in os.walk(root, onerror=refuse):
-        below[:] = [b for b in below if not b.startswith(".")] if recursive else []
-        found += [
-            Path(here, f)
-            for f in files
-            if not f.startswith(".") and os.path.splitext(f)[1].lower() in PHOTO_SUFFIXES
-        ]
-    return sorted(found)

@@ -91,6 +91,14 @@ def is_pillow(source: object) -> bool:
     return kind is not None and isinstance(source, kind)
 
 
+def is_one(given: object) -> bool:
+    """Tell whether it is one picture, not several: a list, an iterator, or a stack of arrays."""
+    if isinstance(given, np.ndarray):
+        return given.ndim <= 3
+    single = isinstance(given, str | os.PathLike | bytes | bytearray | memoryview)
+    return single or is_pillow(given) or callable(getattr(given, "read", None))
+
+
 def printable(text: str) -> str:
     """Return `text` fit for one line of output: control and undecodable characters escaped."""
     if text.isprintable():

@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from limner.service.asking import each_once
 from limner.service.engine import Engine
 from limner.service.errors import Answer, answer_to, without_paths
 from limner.service.guard import Guard
@@ -70,7 +71,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.limner = engine
     for part in (health, faces, people, jobs, models):
-        app.include_router(part.router)
+        app.include_router(part.router, dependencies=[Depends(each_once)])
     app.add_middleware(Guard, engine=engine)
     _add_handlers(app, engine)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, cast
+from functools import lru_cache
+from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from fastapi import Depends, File, Form, Request, UploadFile
 
@@ -72,6 +74,37 @@ def needs(scope: Scope) -> Callable[[Request], Awaitable[Key]]:
         return key
 
     return check
+
+
+async def each_once(request: Request) -> None:
+    """Refuse a form that brings several of what the route takes one of.
+
+    FastAPI itself would drop all but the last without a word.
+
+    Raises:
+        InputError: If a part that is not a list came more than once.
+    """
+    if not request.headers.get("content-type", "").startswith(
+        ("multipart/form-data", "application/x-www-form-urlencoded")
+    ):
+        return
+    lists = _lists_of(request.scope["endpoint"])
+    came = Counter(name for name, _ in (await request.form()).multi_items())
+    for name, count in came.items():
+        if count > 1 and name not in lists:
+            shown = "".join(c for c in name if c.isprintable())[:100]
+            raise InputError(f"{shown!r} came {count} times where one is expected; send one.")
+
+
+@lru_cache(maxsize=256)
+def _lists_of(endpoint: Callable[..., Any]) -> frozenset[str]:
+    """Return the parameters of a route that may come several times."""
+    hints = get_type_hints(endpoint)
+    return frozenset(
+        name
+        for name, kind in hints.items()
+        if any(get_origin(one) is list for one in (kind, *get_args(kind)))
+    )
 
 
 async def _engine(request: Request) -> Engine:

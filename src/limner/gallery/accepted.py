@@ -1,0 +1,78 @@
+"""What may be handed to a gallery as a face, and what to say of anything else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from limner.errors import FaceCountError, InputError
+from limner.types import Embedding, Face
+
+Known: TypeAlias = "Embedding | Face"
+"""A face as a gallery takes it: its embedding, or the face that has one."""
+
+
+def embeddings_of(given: Any, *, call: str) -> list[Embedding]:
+    """Return the embeddings of whatever holds faces, in their order.
+
+    Args:
+        given: An `Embedding`, a `Face` that has one, the `PhotoFaces` of `analyze_many`, or any
+            number of them.
+        call: How the method is called in the message, such as ``identify``.
+
+    Raises:
+        InputError: If it is something else; the message says what to pass.
+    """
+    if isinstance(given, Embedding):
+        return [given]
+    if isinstance(given, Face):
+        if given.embedding is None:
+            raise InputError(
+                f"{call} got a face without an embedding: it was found with embed=False, or with "
+                "embedder=None; analyze the photo with an embedder."
+            )
+        return [given.embedding]
+    if _is_photo_faces(given):
+        if given.faces is None:
+            raise InputError(f"{call} got a photo that could not be read: {given.error}")
+        return [found for face in given.faces for found in embeddings_of(face, call=call)]
+    if isinstance(given, np.ndarray | np.generic):
+        shape = "x".join(map(str, given.shape)) or "of no axes"
+        raise InputError(
+            f"{call} got an array {shape}, which does not say what embedder made it: "
+            "pass limner.Embedding(vector, embedder_id=...), one for each row."
+        )
+    if isinstance(given, str | os.PathLike | bytes | bytearray):
+        shown = "the bytes of a file" if isinstance(given, bytes | bytearray) else repr(str(given))
+        raise InputError(
+            f"{call} takes faces, not photos, got {shown}: pass the faces that "
+            "FaceAnalyzer().analyze(photo) finds."
+        )
+    if not isinstance(given, Iterable) or isinstance(given, dict):
+        raise InputError(
+            f"{call} takes a Face, an Embedding, PhotoFaces, or a list of them, "
+            f"got {type(given).__name__}."
+        )
+    return [found for one in given for found in embeddings_of(one, call=call)]
+
+
+def embedding_of(given: Any, *, call: str) -> Embedding:
+    """Return the embedding of what holds one face.
+
+    Raises:
+        FaceCountError: If it holds none, or several.
+        InputError: If it is something else.
+    """
+    found = embeddings_of(given, call=call)
+    if len(found) != 1:
+        raise FaceCountError(f"{call} takes one face, got {len(found)}.", count=len(found))
+    return found[0]
+
+
+def _is_photo_faces(given: Any) -> bool:
+    from limner.faces.analyzer import PhotoFaces
+
+    return isinstance(given, PhotoFaces)
