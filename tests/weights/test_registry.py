@@ -23,13 +23,13 @@ ROOT = Path(__file__).parents[2]
 def test_the_models_of_this_release():
     assert weights.names() == [
         *("yunet", "centerface", "facenet", "dlib_points", "dlib", "duo"),
-        *("vgg19", "vgg16", "alexnet", "vgg16_hed"),
+        *("vgg19", "vgg16", "vgg16_oxford", "alexnet", "vgg16_hed"),
         *("arbitrary_predict", "arbitrary_transform", "arbitrary_style", "multistyle26"),
         *("efficientnet_lite0", "resnet50"),
     ]
 
 
-TORCHVISION = ("vgg19", "vgg16", "alexnet", "resnet50")  # no wheel ships these
+TORCHVISION = ("vgg19", "resnet50")  # no package ships these
 
 
 @pytest.mark.parametrize("name", weights.names())
@@ -38,7 +38,8 @@ def test_every_model_says_what_a_user_must_know(name):
     for field in ("title", "architecture", "licence", "training_data", "paper", "published"):
         assert getattr(spec, field).strip(), field
     if spec.converter != "composite" and name not in TORCHVISION:
-        assert spec.sources[-1].kind == "wheel"  # works where only the package index answers
+        kinds = {source.kind for source in spec.sources}
+        assert kinds & {"wheel", "sdist"}  # works where only the package index answers
 
 
 def test_the_digests_of_the_design():
@@ -50,8 +51,9 @@ def test_the_digests_of_the_design():
         "dlib_points": "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888",
         "dlib": "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
         "vgg19": "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
-        "vgg16": "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
-        "alexnet": "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+        "vgg16": "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
+        "vgg16_oxford": "3be917fb4375d2d57d65f43eb28ab669387c00306bbe407c5aaf78fb5de3ab49",
+        "alexnet": "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
         "vgg16_hed": "4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
         "arbitrary_predict": "d832a92a6afc170510252cc5b65836fcf8354909e6f17cf02f8960f4e054a20d",
         "arbitrary_transform": "866c80c340bee8d1c72f5237476244ccd9a6c1b11afdb9e7de37591b7a2345cd",
@@ -61,11 +63,14 @@ def test_the_digests_of_the_design():
     }
 
 
-@pytest.mark.parametrize("name", TORCHVISION)
+@pytest.mark.parametrize("name", [*TORCHVISION, "vgg16", "alexnet"])
 def test_torchvisions_file_names_begin_the_digest(name):
     spec = weights.spec(name)
-    assert spec.file.removesuffix(".pth").endswith(f"-{spec.sha256[:8]}")
-    assert spec.sources[0].url.endswith(f"/{spec.file}")
+    source = spec.sources[-1]
+    file = spec.taken_from(source)
+    assert file.converter == "torchvision"
+    assert file.file.removesuffix(".pth").endswith(f"-{file.sha256[:8]}")
+    assert source.url.endswith(f"/{file.file}")
 
 
 def test_embedder_ids():
@@ -107,16 +112,16 @@ def test_every_model_has_a_card(name):
     assert "## Measured by us" in card
     for part in spec.parts:
         assert part.name in card
-    if spec.sha256 and not spec.parts:
-        assert spec.sha256 in card
-        assert spec.file in card
+    for form in spec.forms if spec.sha256 and not spec.parts else ():
+        assert form.sha256 in card
+        assert form.file in card
 
 
 def test_addresses_are_the_authors_own_and_packages_only_named():
     hosts = {urlsplit(s.url).hostname for n in weights.names() for s in weights.spec(n).sources}
     assert hosts == {None, "github.com", "dlib.net", "download.pytorch.org"}
     assert not [
-        s for n in weights.names() for s in weights.spec(n).sources if s.kind == "wheel" and s.url
+        s for n in weights.names() for s in weights.spec(n).sources if s.kind != "url" and s.url
     ]
 
 
@@ -134,6 +139,10 @@ def test_addresses_are_the_authors_own_and_packages_only_named():
         ('licence = "MIT"\n', 'licence = "MIT"\nlicense = "MIT"\n'),
         ("std = [256.0, 256.0, 256.0]", "std = [256.0, 0.0, 256.0]"),
         ('unpack = "bz2"', 'unpack = "exe"'),
+        ('archive_sha256 = "a2', 'archive_sha256 = "a'),
+        ("archive_bytes = 63794605", "archive_bytes = 0"),
+        ('sha256 = "397923af', 'sha256 = "397923'),
+        ('converter = "torchvision"\n\n#', 'converter = "pickle"\n\n#'),
         ("weight = 1.0", "weight = -1.0"),
         ('name = "dlib", weight', 'name = "dlob", weight'),
         ("bytes = 232589", "bytes = 0"),

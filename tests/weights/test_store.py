@@ -135,7 +135,7 @@ def test_waiting_for_the_lock_ends(home, tmp_path, monkeypatch):
 
 def test_what_killed_processes_left_is_swept(server, spec, home):
     folder = cache.model_dir(spec)
-    (folder / "wheel-abc" / "deep").mkdir(parents=True)
+    (folder / "package-abc" / "deep").mkdir(parents=True)
     (folder / ".toy.bin.123.tmp").write_bytes(b"half")
     ensure(spec)
     assert sorted(p.name for p in folder.iterdir()) == [".lock", "limner.json", "toy.bin"]

@@ -108,7 +108,8 @@ class RunOptions:
         int | None, _run("--steps", help="Closure calls over all sizes of the pyramid.")
     ] = None
     encoder: Annotated[
-        str | None, _run("--encoder", help="auto, vgg19, vgg16, alexnet or vgg16_hed.")
+        str | None,
+        _run("--encoder", help="auto, vgg19, vgg16, vgg16_oxford, alexnet or vgg16_hed."),
     ] = None
     pooling: Annotated[
         Literal["max", "average"] | None, _run("--pooling", help="Of the encoder.")

@@ -18,7 +18,7 @@ def style_score(
     ],
     *,
     encoder: Annotated[
-        str, typer.Option("--encoder", help="auto, vgg19, vgg16 or vgg16_hed.")
+        str, typer.Option("--encoder", help="auto, vgg19, vgg16, vgg16_oxford or vgg16_hed.")
     ] = "auto",
     json: JsonOption = False,
 ) -> None:

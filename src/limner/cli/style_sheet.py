@@ -44,7 +44,7 @@ def style_sheet(
         typer.Option("--start", help="What each picture begins with."),
     ] = None,
     encoder: Annotated[
-        str | None, typer.Option("--encoder", help="auto, vgg19, vgg16 or vgg16_hed.")
+        str | None, typer.Option("--encoder", help="auto, vgg19, vgg16, vgg16_oxford or vgg16_hed.")
     ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, ...")] = "auto",
     json: JsonOption = False,
@@ -56,7 +56,7 @@ def style_sheet(
     from limner.style.checkpoint import write_whole
 
     if encoder == "alexnet":
-        raise InputError("A sheet needs five blocks of layers: vgg19, vgg16 or vgg16_hed.")
+        raise InputError("A sheet needs five blocks of layers: vgg19 or a vgg16.")
     saving.check_target(out)
     changes: dict[str, Any] = {"start": start, "encoder": encoder}
     changes["size"] = size or (_LARGEST if kind == "sizes" else _SIZE)

@@ -43,7 +43,7 @@ def style_train(
     ] = 20.0,
     seed: Annotated[int, typer.Option("--seed", help="Of crops and first weights.")] = 0,
     encoder: Annotated[
-        str, typer.Option("--encoder", help="auto, vgg19, vgg16 or vgg16_hed.")
+        str, typer.Option("--encoder", help="auto, vgg19, vgg16, vgg16_oxford or vgg16_hed.")
     ] = "auto",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where Ctrl-C or a crash ended it.")

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from limner.units import Network, TopPatches
     from limner.units.search import Excited
 
-NETWORKS = ("vgg16_hed", "dlib", "facenet", "vgg16", "vgg19", "alexnet")
-_SIZES = {"vgg16_hed": 96, "vgg16": 96, "vgg19": 96, "alexnet": 128, "facenet": 160, "dlib": 150}
+NETWORKS = ("vgg16_hed", "dlib", "facenet", "vgg16", "vgg16_oxford", "vgg19", "alexnet")
+_SIZES = {name: 96 for name in NETWORKS} | {"alexnet": 128, "facenet": 160, "dlib": 150}
 _LAYERS = 5
 _PATCH_PX = 104
 _UNITS_SHOWN = 8

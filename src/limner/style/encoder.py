@@ -10,25 +10,19 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Literal, get_args
 
 from limner.errors import UnknownNameError, WeightsError
+from limner.weights.encoders import ENCODERS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from limner.nets.vgg import Architecture, Border, FeatureTrunk, Pooling
 
-EncoderName = Literal["auto", "vgg19", "vgg16", "alexnet", "vgg16_hed"]
+EncoderName = Literal["auto", "vgg19", "vgg16", "vgg16_oxford", "alexnet", "vgg16_hed"]
 Progress = Callable[[str, int, int | None], None]
 
 _log = logging.getLogger("limner.style")
 _TYPICAL_SPREAD = 1 / 0.225
 _unreachable: set[str] = set()  # asked for in this process, and no source had it
-
-ARCHITECTURES: dict[str, Architecture] = {
-    "vgg19": "vgg19",
-    "vgg16": "vgg16",
-    "alexnet": "alexnet",
-    "vgg16_hed": "vgg16",
-}
 
 
 class Encoder:
@@ -181,7 +175,8 @@ def load_encoder(
     """Return an encoder; fetch its weights first where the cache lacks them.
 
     Args:
-        name: `vgg19`, `vgg16`, `alexnet`, `vgg16_hed`, or `auto`: VGG-19 where it can be had,
+        name: `vgg19`, `vgg16`, `vgg16_oxford`, `alexnet`, `vgg16_hed`, or `auto`: VGG-19 where it
+            can be had,
             else `vgg16_hed`. What `auto` chose is logged and stands in `Encoder.chosen`.
         deepest: Name of the last layer that is needed; nothing deeper is built or computed.
         pooling: `max` or `average`.
@@ -209,7 +204,7 @@ def load_encoder(
         name, chosen = _choose(offline=offline, progress=progress)
     loaded = weights.load(name, progress=progress, offline=offline)
     spec = loaded.spec
-    trunk = FeatureTrunk(ARCHITECTURES[name], deepest=deepest, pooling=pooling, border=border)
+    trunk = FeatureTrunk(ENCODERS[name], deepest=deepest, pooling=pooling, border=border)
     trunk.load(load_file(loaded.files["safetensors"]))
     encoder = Encoder(
         name,
@@ -227,7 +222,7 @@ def load_encoder(
 
 def architecture_of(name: str) -> Architecture:
     """Return the layers that an encoder has; for `auto`, VGG-19's, which is tried first."""
-    return ARCHITECTURES.get(name, "vgg19")
+    return ENCODERS.get(name, "vgg19")
 
 
 def _choose(*, offline: bool, progress: Progress | None) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from limner.errors import InputError, UnknownNameError
 from limner.style.colour import Colour
 from limner.style.taps import WeightedTaps, check_weighted
+from limner.weights.encoders import ENCODERS
 
 Side = Literal["longer", "shorter"]
 Start = Literal["strokes", "content", "noise", "fast", "picture"]
@@ -17,7 +18,7 @@ Underpainting = Literal["content", "style"]
 StyleKind = Literal["chw", "paper", "half", "target", "covariance", "wasserstein"]
 
 _WORDS: dict[str, tuple[str, ...]] = {
-    "encoder": ("auto", "vgg19", "vgg16", "alexnet", "vgg16_hed"),
+    "encoder": ("auto", *ENCODERS),
     "side": get_args(Side),
     "content_kind": ("mean", "half_sum", "target"),
     "style_kind": get_args(StyleKind),

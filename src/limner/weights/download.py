@@ -26,6 +26,13 @@ class SourceError(Exception):
     """One source did not deliver; the text is the reason, without a full stop."""
 
 
+class WrongDigest(SourceError):
+    """The bytes came, and are not the wanted ones."""
+
+    def __init__(self, found: str, wanted: str) -> None:
+        super().__init__(f"SHA-256 is {found[:12]}..., wanted {wanted[:12]}...")
+
+
 def _tuned(base: type[http.client.HTTPConnection]) -> type[http.client.HTTPConnection]:
     """Return a connection with a short time-out to connect and a longer one to read."""
 

