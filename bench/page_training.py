@@ -14,7 +14,7 @@ def training(results: dict[str, Any]) -> str:
     for name, write in (
         ("closed", _closed),
         ("recipes", _recipes),
-        ("frmodel", _frmodel),
+        ("nn4", _nn4),
         ("head", _head),
         ("throughput", _throughput),
         ("sets", _sets),
@@ -77,11 +77,11 @@ def _recipes(part: dict[str, Any], _: dict[str, Any]) -> str:
     )
 
 
-def _frmodel(part: dict[str, Any], results: dict[str, Any]) -> str:
+def _nn4(part: dict[str, Any], results: dict[str, Any]) -> str:
     then = part["then_triplets"]
     rows = [
         [
-            "`frmodel_small`, from scratch, CosFace",
+            "`nn4_small2_half`, from scratch, CosFace",
             _percent(part["accuracy"]),
             _percent(part["accuracy_best_threshold"]),
         ],

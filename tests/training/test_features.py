@@ -13,7 +13,7 @@ from limner.training.features import FeatureCache
 @pytest.fixture(scope="module")
 def net():
     torch.manual_seed(0)
-    made = build("frmodel_small", head="classifier", width_or_classes=3, image_size=48)
+    made = build("nn4_small2_half", head="classifier", width_or_classes=3, image_size=48)
     faces = torch.from_numpy(np.stack([portrait(i % 5, i) for i in range(40)]))
     with torch.no_grad():  # running averages that suit such chips: else all features are alike
         for _ in range(20):

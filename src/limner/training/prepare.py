@@ -25,7 +25,12 @@ from limner.training.recipe import Recipe
 from limner.training.sampler import PeopleBatches
 from limner.types import ImageArray
 
-_CROP_OF = {"inception_resnet_v1": "facenet", "dlib_resnet": "dlib", "frmodel": "arcface"}
+_CROP_OF = {
+    "inception_resnet_v1": "facenet",
+    "dlib_resnet": "dlib",
+    "frmodel": "arcface",
+    "nn4_small2": "arcface",
+}
 _VAL_BATCH = 256
 
 Tell = Callable[[str, int, int | None], None]
@@ -127,7 +132,7 @@ def chips_of(
     """
     crop = recipe.crop
     if crop == "auto":
-        crop = _CROP_OF.get(net.name.removesuffix("_small"), "facenet")  # type: ignore[assignment]
+        crop = _CROP_OF.get(net.name.removesuffix("_half"), "facenet")  # type: ignore[assignment]
     if crop == "whole" and recipe.task == "embed":
         raise InputError(
             "crop: whole is for classify only: an embedder has to know how a face is cut."
