@@ -93,27 +93,38 @@ def closed() -> dict[str, Any]:
 
 
 def recipes() -> dict[str, Any]:
-    """The notes' five on the same people, one seed, each trained to its end."""
-    from limner.training.fit import Run, train_people
+    """The notes' five on the same people, three seeds, each trained to its end; pairing's gain."""
+    from limner.training.notes_five import train_five
 
-    rows = []
-    for name in [f"notes-{i}" for i in range(1, 6)]:
-        recipe = read_recipe(name, min_photos=20, draws=2)
-        target = OUT / "recipes" / name
-        done = train_people(recipe, Run(LFW / "images", target, cache=CACHE))
-        rows.append(
-            {
-                "recipe": name,
-                "about": recipe.about,
-                "net": done.model.net,
-                "val_accuracy": done.figures["val_accuracy"],
-                "test_accuracy": done.figures["test_accuracy"],
-                "best_epoch": done.report.best_epoch + 1,
-                "seconds": sum(done.seconds.values()),
-            }
-        )
-        print(rows[-1], flush=True)
-    return {"rows": rows, "seconds": sum(r["seconds"] for r in rows), "draws": 2}
+    seeds, draws = 3, 4
+    found, gain = train_five(
+        LFW / "images",
+        OUT / "recipes",
+        seeds=seeds,
+        changes={"min_photos": 20, "draws": draws},
+        tell=lambda words: print(words, flush=True),
+    )
+    rows = [
+        {
+            "recipe": row.name,
+            "about": row.recipe.about,
+            "net": row.net,
+            "val_accuracy": row.accuracy("val"),
+            "test_accuracy": row.accuracy("test"),
+            "test_each": [f["test_accuracy"] for f in row.figures],
+            "best_epochs": list(row.best_epochs),
+            "seconds": row.seconds,
+        }
+        for row in found
+    ]
+    return {
+        "rows": rows,
+        "seconds": sum(row.seconds for row in found),
+        "draws": draws,
+        "seeds": seeds,
+        "sample_pairing": vars(gain),
+        "answer": gain.words(),
+    }
 
 
 def fold_of_pairs(pairs: PairList, fold: int) -> tuple[list[Path], Any, Any, Any, set[str]]:
@@ -228,7 +239,13 @@ def _fit_once(module: FaceModule, train: Any, val: Any, out: Path, epochs: int) 
 def _augment(recipe: Any) -> Any:
     from limner.training.augment import Augment
 
-    return Augment(recipe.smallest_crop, recipe.rotation_deg, True, recipe.erase, recipe.light)
+    return Augment(
+        crop=recipe.smallest_crop,
+        rotation_deg=recipe.rotation_deg,
+        erase=recipe.erase,
+        erase_area=recipe.erase_area,
+        light=recipe.light,
+    )
 
 
 def _embed(module: FaceModule, pixels: torch.Tensor) -> Any:
