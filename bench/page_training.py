@@ -14,7 +14,7 @@ def training(results: dict[str, Any]) -> str:
     for name, write in (
         ("closed", _closed),
         ("recipes", _recipes),
-        ("frmodel", _frmodel),
+        ("nn4", _nn4),
         ("head", _head),
         ("throughput", _throughput),
         ("sets", _sets),
@@ -62,26 +62,27 @@ def _recipes(part: dict[str, Any], _: dict[str, Any]) -> str:
             f"`{row['net']}`",
             _percent(row["val_accuracy"]),
             _percent(row["test_accuracy"]),
-            str(row["best_epoch"]),
-            f"{row['seconds']:.0f}",
+            ", ".join(f"{100 * a:.2f}" for a in row["test_each"]),
+            ", ".join(map(str, row["best_epochs"])),
         ]
         for row in part["rows"]
     ]
+    columns = ["recipe", "what", "trunk", "validation", "test", "test, each seed, %", "best epoch"]
     return (
-        "### The notes' five recipes\n\nThe same people and split (seed 0), the trunk being "
-        "`efficientnet_lite0` where ResNet-50's weights cannot be had. The notes report 66.93, "
-        "69.80, 69.72, 69.80 and 70.15 % on data of their own.\n\n"
-        + _table(["recipe", "what", "trunk", "validation", "test", "best epoch", "s"], rows)
-        + f"\nAll five: {part['seconds'] / 60:.1f} minutes on two cores, the first one's chips "
-        "and features included.\n"
+        "### The notes' five recipes\n\nThe same people, "
+        f"{part['seeds']} seeds (splits, heads, augmentation), {part['draws']} draws, the trunk "
+        "being `efficientnet_lite0` where ResNet-50's weights cannot be had. The notes report "
+        "66.93, 69.80, 69.72, 69.80 and 70.15 % on data of their own.\n\n"
+        + _table(columns, rows)
+        + f"\n{part['answer']}\n"
     )
 
 
-def _frmodel(part: dict[str, Any], results: dict[str, Any]) -> str:
+def _nn4(part: dict[str, Any], results: dict[str, Any]) -> str:
     then = part["then_triplets"]
     rows = [
         [
-            "`frmodel_small`, from scratch, CosFace",
+            "`nn4_small2_half`, from scratch, CosFace",
             _percent(part["accuracy"]),
             _percent(part["accuracy_best_threshold"]),
         ],

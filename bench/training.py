@@ -1,7 +1,7 @@
 """Figures of training on LFW: ``python bench/training.py [STEP ...]``.
 
 Needs ``../shared/data/lfw``. Everything is kept in ``out/training``, so that a step can be
-run again for nothing. STEPS: closed, recipes, frmodel, pca, head, throughput, sets.
+run again for nothing. STEPS: closed, recipes, nn4, pca, head, throughput, sets.
 """
 
 from __future__ import annotations
@@ -93,27 +93,38 @@ def closed() -> dict[str, Any]:
 
 
 def recipes() -> dict[str, Any]:
-    """The notes' five on the same people, one seed, each trained to its end."""
-    from limner.training.fit import Run, train_people
+    """The notes' five on the same people, three seeds, each trained to its end; pairing's gain."""
+    from limner.training.notes_five import train_five
 
-    rows = []
-    for name in [f"notes-{i}" for i in range(1, 6)]:
-        recipe = read_recipe(name, min_photos=20, draws=2)
-        target = OUT / "recipes" / name
-        done = train_people(recipe, Run(LFW / "images", target, cache=CACHE))
-        rows.append(
-            {
-                "recipe": name,
-                "about": recipe.about,
-                "net": done.model.net,
-                "val_accuracy": done.figures["val_accuracy"],
-                "test_accuracy": done.figures["test_accuracy"],
-                "best_epoch": done.report.best_epoch + 1,
-                "seconds": sum(done.seconds.values()),
-            }
-        )
-        print(rows[-1], flush=True)
-    return {"rows": rows, "seconds": sum(r["seconds"] for r in rows), "draws": 2}
+    seeds, draws = 3, 4
+    found, gain = train_five(
+        LFW / "images",
+        OUT / "recipes",
+        seeds=seeds,
+        changes={"min_photos": 20, "draws": draws},
+        tell=lambda words: print(words, flush=True),
+    )
+    rows = [
+        {
+            "recipe": row.name,
+            "about": row.recipe.about,
+            "net": row.net,
+            "val_accuracy": row.accuracy("val"),
+            "test_accuracy": row.accuracy("test"),
+            "test_each": [f["test_accuracy"] for f in row.figures],
+            "best_epochs": list(row.best_epochs),
+            "seconds": row.seconds,
+        }
+        for row in found
+    ]
+    return {
+        "rows": rows,
+        "seconds": sum(row.seconds for row in found),
+        "draws": draws,
+        "seeds": seeds,
+        "sample_pairing": vars(gain),
+        "answer": gain.words(),
+    }
 
 
 def fold_of_pairs(pairs: PairList, fold: int) -> tuple[list[Path], Any, Any, Any, set[str]]:
@@ -141,9 +152,9 @@ def chips64(photos: list[Path] | tuple[Path, ...]) -> Any:
     return cut_chips(photos, crop="arcface", size_px=SIDE, cache=CACHE).pixels
 
 
-def frmodel() -> dict[str, Any]:
-    """FRModel (small), from scratch, on people outside View 2's first fold; that fold's pairs."""
-    recipe = read_recipe("frmodel-cosface")
+def nn4() -> dict[str, Any]:
+    """nn4.small2, half width, from scratch, on people outside View 2's fold 1; its pairs."""
+    recipe = read_recipe("nn4-cosface")
     pairs = read_pairs(LFW / "pairs.txt")
     photos, left, right, same, used = fold_of_pairs(pairs, 0)
     people = read_people(LFW / "images")
@@ -168,7 +179,7 @@ def frmodel() -> dict[str, Any]:
     net = net.to(memory_format=torch.channels_last)
     way = Optimisation("adamw", recipe.lr, recipe.weight_decay, "one_cycle")
     module = FaceModule(net, loss, optimisation=way, steps=recipe.epochs * len(train))
-    out = OUT / "frmodel-fold-1"
+    out = OUT / "nn4-fold-1"
     _fit_once(module, train, val, out, recipe.epochs)
     test = torch.from_numpy(chips64(photos))
 
@@ -188,7 +199,7 @@ def frmodel() -> dict[str, Any]:
         }
 
     found = {
-        "recipe": "frmodel-cosface",
+        "recipe": "nn4-cosface",
         "train_people": len(train_people),
         "train_photos": len(x),
         "epochs": recipe.epochs,
@@ -200,7 +211,7 @@ def frmodel() -> dict[str, Any]:
 
 def _triplets(net: Any, fetch: Any, labels: torch.Tensor, val: Any) -> tuple[FaceModule, Path]:
     """Go on from CosFace's weights by semi-hard triplets: 24 people x 4 photos a batch."""
-    epochs, out = 6, OUT / "frmodel-fold-1-triplets"
+    epochs, out = 6, OUT / "nn4-fold-1-triplets"
     batches = PeopleBatches(labels, people=24, photos=4, repeat=True)
     train = Batches(batches, fetch, seed=1)
     way = Optimisation("adamw", 3e-4, 5e-4, "one_cycle")
@@ -228,7 +239,13 @@ def _fit_once(module: FaceModule, train: Any, val: Any, out: Path, epochs: int) 
 def _augment(recipe: Any) -> Any:
     from limner.training.augment import Augment
 
-    return Augment(recipe.smallest_crop, recipe.rotation_deg, True, recipe.erase, recipe.light)
+    return Augment(
+        crop=recipe.smallest_crop,
+        rotation_deg=recipe.rotation_deg,
+        erase=recipe.erase,
+        erase_area=recipe.erase_area,
+        light=recipe.light,
+    )
 
 
 def _embed(module: FaceModule, pixels: torch.Tensor) -> Any:
@@ -346,7 +363,7 @@ def _train_head(rows: torch.Tensor, chosen: torch.Tensor, labels: Any, fold: int
     val = np.isin(numbers, np.random.default_rng(fold).permutation(numbers.max() + 1)[:150])
     train_rows = torch.from_numpy(np.flatnonzero(~val))
     train_y = torch.from_numpy(np.unique(numbers[~val], return_inverse=True)[1])
-    net = build("frmodel_small", head="embedding", width_or_classes=128, image_size=64)
+    net = build("nn4_small2_half", head="embedding", width_or_classes=128, image_size=64)
     net.head.linear = torch.nn.Linear(128, 128, bias=False)
     torch.nn.init.eye_(net.head.linear.weight)
     margin = recipe.loss_options["margin"]
@@ -462,7 +479,7 @@ def sets() -> dict[str, Any]:
 
 STEPS: dict[str, Callable[[], dict[str, Any]]] = {
     "pca": pca,
-    "frmodel": frmodel,
+    "nn4": nn4,
     "head": head,
     "sets": sets,
     "closed": closed,

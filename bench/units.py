@@ -170,6 +170,7 @@ def oracle_networks() -> dict[str, tuple[Any, int]]:
     from limner.nets.dlib_resnet import DlibResNet
     from limner.nets.inception import FRModel
     from limner.nets.inception_resnet import InceptionResNetV1
+    from limner.nets.nn4_small2 import Nn4Small2
 
     def trunk(name: str) -> Any:
         return lambda: units.load_network(name, weights="random").module
@@ -178,7 +179,8 @@ def oracle_networks() -> dict[str, tuple[Any, int]]:
         "AlexNet": (trunk("alexnet"), 224),
         "VGG-19": (trunk("vgg19"), 64),
         "ResNet-18": (models.resnet18, 64),
-        "limner's Inception": (FRModel, 96),
+        "the notes' FRModel": (FRModel, 64),
+        "nn4.small2": (Nn4Small2, 96),
         "dlib": (DlibResNet, 150),
         "GoogLeNet": (lambda: models.googlenet(init_weights=False, aux_logits=False), 64),
         "FaceNet": (InceptionResNetV1, 112),

@@ -8,13 +8,14 @@ from torch import nn
 
 from limner.errors import InputError
 from limner.nets import nd
-from limner.nets.inception import FRModel, InceptionNet
+from limner.nets.inception import FRModel, FRModelNet
 from limner.nets.inflate import inflate
+from limner.nets.nn4_small2 import Nn4Small2
 
 SIDES = {1: (64,), 2: (32, 32), 3: (16, 16, 16)}
-# What Keras' summary says of the notes' model, running averages included.
-NOTES_PARAMETERS = 3_743_280
-NOTES_SHAPES = {
+# What Keras' summary says of nn4.small2's well-known port, running averages included.
+NN4_PARAMETERS = 3_743_280
+NN4_SHAPES = {
     "conv1": (64, 48, 48),
     "pool1": (64, 24, 24),
     "conv2": (64, 24, 24),
@@ -83,25 +84,25 @@ def test_unknown_words_are_refused():
         nd.conv(4, 1, 1, 3)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="'max' or 'average', got 'avg'"):
         nd.pool(2, "avg", 3)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="'full' or 'small'"):
-        InceptionNet(size="tiny")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="'full' or 'half'"):
+        Nn4Small2(size="tiny")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="exactly one"):
         nd.SmallResNet(1, 1)
     with pytest.raises(InputError, match="exactly one"):
         nd.SmallResNet(1, 1, classes=2, embedding=8)
 
 
-def test_frmodel_has_the_notes_shapes_and_parameters():
-    net = FRModel().eval()
+def test_nn4_small2_has_the_published_shapes_and_parameters():
+    net = Nn4Small2().eval()
     held = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
-    assert sum(v.numel() for v in held.values()) == NOTES_PARAMETERS
+    assert sum(v.numel() for v in held.values()) == NN4_PARAMETERS
     x = torch.rand(2, 3, 96, 96)
     seen = {}
     y = x
     for name, layer in net.trunk.named_children():
         y = layer(y)
         seen[name] = tuple(y.shape[1:])
-    assert seen == NOTES_SHAPES
+    assert seen == NN4_SHAPES
     embedded = net(x)
     assert embedded.shape == (2, 128)
     assert torch.allclose(embedded.norm(dim=1), torch.ones(2), atol=1e-6)
@@ -121,10 +122,10 @@ def test_blocks_keep_their_promises_in_every_dimension(dims):
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
-@pytest.mark.parametrize("build", [nd.SmallResNet, InceptionNet])
+@pytest.mark.parametrize("build", [nd.SmallResNet, Nn4Small2, FRModelNet])
 def test_networks_learn_and_their_class_maps_add_up(dims, build):
     torch.manual_seed(0)
-    options = {"width": 4} if build is nd.SmallResNet else {"size": "small"}
+    options = {"width": 4} if build is nd.SmallResNet else {"size": "half"}
     net = build(dims, 2, classes=3, **options)
     x = torch.rand(2, 2, *SIDES[dims])
     net(x).square().sum().backward()
@@ -165,14 +166,18 @@ def two_dimensional(name: str) -> nn.Module:
             nn.Linear(48, 5),
         )
     if name == "frmodel":
-        return FRModel()
+        return FRModel(size="half")
+    if name == "nn4_small2":
+        return Nn4Small2()
     if name == "classifier":
-        return InceptionNet(2, 3, size="small", classes=5)
+        return Nn4Small2(2, 3, size="half", classes=5)
     return nd.SmallResNet(2, 3, classes=5, width=8)
 
 
 @pytest.mark.parametrize("depth_stride", [None, 1])
-@pytest.mark.parametrize("name", ["resnet18", "mixed", "frmodel", "classifier", "small"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "mixed", "frmodel", "nn4_small2", "classifier", "small"]
+)
 def test_a_stack_of_equal_slices_gives_the_two_dimensional_answer(name, depth_stride):
     net = settle(two_dimensional(name).double(), torch.rand(4, 3, 64, 64, dtype=torch.float64))
     picture = torch.rand(1, 3, 64, 64, dtype=torch.float64)
@@ -183,7 +188,7 @@ def test_a_stack_of_equal_slices_gives_the_two_dimensional_answer(name, depth_st
         single = deep.float()(stack(picture, 6).float())
     assert (other - expected).abs().max() > 1e-2  # the network does look at its input
     assert (got - expected).abs().max() <= 1e-10
-    assert (single - expected).abs().max() <= 1e-5 * max(1.0, float(expected.abs().max()))
+    assert (single - expected).abs().max() <= 5e-5 * max(1.0, float(expected.abs().max()))
     assert not any(isinstance(m, nn.Conv2d) for m in deep.modules())
 
 

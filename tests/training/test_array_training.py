@@ -256,8 +256,8 @@ def test_a_triplet_embedding_of_volumes_and_the_focal_loss():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("net", ["inception_small"])
-def test_the_notes_inception_learns_signals_and_volumes(net):
+@pytest.mark.parametrize("net", ["nn4_small2_half", "frmodel_half"])
+def test_inception_networks_learn_signals_and_volumes(net):
     report = train_series(
         toy_series(48),
         test=toy_series(20, seed=3),
@@ -281,7 +281,7 @@ def test_what_cannot_be_trained_is_refused():
         train_series(samples, recipe=QUICK, embedding=4)
     with pytest.raises(UnknownNameError, match="loss must be one of"):
         train_series(samples, recipe=replace(QUICK, loss="tripplet"), embedding=4)
-    with pytest.raises(UnknownNameError, match="net must be one of resnet, inception"):
+    with pytest.raises(UnknownNameError, match="net must be one of resnet, frmodel"):
         train_series(samples, recipe=QUICK, net="vgg")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="members must be 1 or larger, got 0"):
         train_series(samples, recipe=QUICK, members=0)

@@ -19,7 +19,8 @@ from limner.training.backbones import (
 from limner.training.counts import COUNTS, recount
 
 SMALL = {  # one of each family, and the smallest of it
-    "frmodel_small": 368,
+    "frmodel_half": 512,
+    "nn4_small2_half": 368,
     "inception_resnet_v1": 1792,
     "dlib_resnet": 256,
     "alexnet": 4096,
@@ -65,7 +66,9 @@ def test_the_listing_agrees_with_the_papers(name, millions):
     assert COUNTS[name][0] / 1e6 == pytest.approx(millions, abs=0.06)
 
 
-@pytest.mark.parametrize("name", ["frmodel_small", "dlib_resnet", "resnet18", "mobilenet_v1"])
+@pytest.mark.parametrize(
+    "name", ["frmodel", "nn4_small2_half", "dlib_resnet", "resnet18", "mobilenet_v1"]
+)
 def test_the_listing_is_what_is_counted(name):
     counted = describe(name)
     assert COUNTS[name] == (counted.parameters, counted.flops)
@@ -82,7 +85,14 @@ def test_names():
     assert architecture("facenet").name == "inception_resnet_v1"
     families = {found.family for found in ARCHITECTURES.values()}
     wanted = "AlexNet VGG ResNet DenseNet MobileNet ResNeXt SE-ResNet EfficientNet RegNet"
-    assert {*wanted.split(), "ResNeSt", "NFNet", "FRModel", "Inception-ResNet"} <= families
+    assert {
+        *wanted.split(),
+        "ResNeSt",
+        "NFNet",
+        "FRModel",
+        "nn4.small2",
+        "Inception-ResNet",
+    } <= families
     with pytest.raises(UnknownNameError, match="did you mean resnet50"):
         build("resnt50", head="embedding", width_or_classes=8)
 
@@ -190,9 +200,7 @@ def test_grey_pictures_make_the_activations_of_grey_rgb():
     assert input_of("resnet18", in_channels=2).mean == (pytest.approx(114.495),) * 2
 
 
-@pytest.mark.parametrize(
-    "name", ["resnet18", "dlib_resnet", "frmodel_small", "inception_resnet_v1"]
-)
+@pytest.mark.parametrize("name", ["resnet18", "dlib_resnet", "frmodel_half", "inception_resnet_v1"])
 def test_other_numbers_of_channels(name):
     net = build(name, head="embedding", width_or_classes=8, in_channels=2).eval()
     side = net.input.size_px
@@ -243,8 +251,8 @@ def test_weights_that_do_not_fit_are_refused(monkeypatch):
 
 
 def test_networks_without_weights_say_so():
-    with pytest.raises(WeightsError, match="no trained weights for frmodel_small; train it"):
-        build("frmodel_small", head="embedding", width_or_classes=8, pretrained=True)
+    with pytest.raises(WeightsError, match="no trained weights for frmodel_half; train it"):
+        build("frmodel_half", head="embedding", width_or_classes=8, pretrained=True)
     with pytest.raises(WeightsError, match="timm has no trained weights for seresnet18"):
         build("seresnet18", head="embedding", width_or_classes=8, pretrained=True)
 

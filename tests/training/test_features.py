@@ -7,13 +7,13 @@ from toy_people import portrait
 
 from limner.training.augment import Augment
 from limner.training.backbones import build
-from limner.training.features import FeatureCache
+from limner.training.features import FeatureCache, training_draws
 
 
 @pytest.fixture(scope="module")
 def net():
     torch.manual_seed(0)
-    made = build("frmodel_small", head="classifier", width_or_classes=3, image_size=48)
+    made = build("nn4_small2_half", head="classifier", width_or_classes=3, image_size=48)
     faces = torch.from_numpy(np.stack([portrait(i % 5, i) for i in range(40)]))
     with torch.no_grad():  # running averages that suit such chips: else all features are alike
         for _ in range(20):
@@ -46,6 +46,14 @@ def test_draw_0_is_the_plain_chip_and_draw_1_its_mirror(net, pixels):
     assert not torch.allclose(store.draw(1), store.draw(0), atol=1e-2)
     assert torch.equal(third, cache(net, pixels).draw(2))
     assert not torch.equal(third, store.draw(3))
+
+
+def test_which_draws_train(net, pixels):
+    assert list(training_draws(3, plain=True)) == [0, 1, 2]
+    assert list(training_draws(3, plain=False)) == [2, 3, 4]  # neither plain nor mirrored
+    store = cache(net, pixels)
+    for number in training_draws(2, plain=False):
+        assert not torch.equal(store.draw(number), store.draw(0))
 
 
 def test_paired_draws_average_two_chips_before_the_trunk(net, pixels):

@@ -19,7 +19,7 @@ from limner.training.model_folder import read_model
 from limner.training.recipe import Recipe
 
 CLASSIFY = Recipe(
-    net="frmodel_small",
+    net="nn4_small2_half",
     pretrained=False,
     free="all",
     crop="whole",
@@ -114,7 +114,7 @@ def test_frozen_features_train_as_chips_would(folder, tmp_path, monkeypatch):
     def random_trunk(recipe, classes):
         torch.manual_seed(0)
         net = prepare.build(
-            "frmodel_small", head="classifier", width_or_classes=classes, image_size=32
+            "nn4_small2_half", head="classifier", width_or_classes=classes, image_size=32
         )
         faces = torch.from_numpy(np.stack([images_of(p % 4) for p in range(16)]))
         with torch.no_grad():
@@ -138,7 +138,7 @@ def test_an_embedder_goes_to_every_face_command(shared_data, tmp_path):
     folder = shared_data / "groups" / "dlib" / "johns"
     recipe = Recipe(
         task="embed",
-        net="frmodel_small",
+        net="nn4_small2_half",
         pretrained=False,
         free="all",
         width=16,
@@ -181,7 +181,7 @@ def test_an_embedder_goes_to_every_face_command(shared_data, tmp_path):
     weights = load_weights(tmp_path / "mine" / "model.safetensors")
     from limner.training.backbones import build
 
-    net = build("frmodel_small", head="embedding", width_or_classes=16, image_size=48)
+    net = build("nn4_small2_half", head="embedding", width_or_classes=16, image_size=48)
     net.load_state_dict(weights)
     with torch.no_grad():
         expected = net.eval()(torch.from_numpy(chip)[None].permute(0, 3, 1, 2).float() / 255)

@@ -20,7 +20,7 @@ F = 12
 
 def module(miner="hard", *, lr=1e-3, **options):
     torch.manual_seed(1)
-    net = build("frmodel_small", head="embedding", width_or_classes=8, image_size=32)
+    net = build("nn4_small2_half", head="embedding", width_or_classes=8, image_size=32)
     net.head.linear = torch.nn.Linear(F, 8)
     loss = build_loss("triplet", margin=0.2)
     way = Optimisation(lr=lr, **options)
@@ -187,7 +187,7 @@ def test_bad_optimisation(option, error):
 
 
 def test_what_trains_and_how_fast():
-    net = build("frmodel_small", head="embedding", width_or_classes=8, image_size=32)
+    net = build("nn4_small2_half", head="embedding", width_or_classes=8, image_size=32)
     made = FaceModule(
         net,
         build_loss("cosface", classes=5, dim=8),
@@ -207,6 +207,6 @@ def test_what_trains_and_how_fast():
 
 
 def test_a_miner_for_a_loss_without_triplets_is_refused():
-    net = build("frmodel_small", head="embedding", width_or_classes=8, image_size=32)
+    net = build("nn4_small2_half", head="embedding", width_or_classes=8, image_size=32)
     with pytest.raises(InputError, match="takes no triplets"):
         FaceModule(net, build_loss("cosface", classes=5, dim=8), miner=build_miner("hard"))

@@ -13,9 +13,19 @@ def test_the_notes_five_are_as_the_notes_say():
     assert {(r.optimizer, r.lr, r.weight_decay, r.batch, r.free) for r in found} == {
         ("adam", 3e-3, 1e-5, 128, "head")
     }
-    assert {r.loss for r in found} == {"nll", "focal"}
-    assert {r.head_layers for r in found} == {1, 2}
-    assert {r.sample_pairing for r in found} == {True, False}
+    # layers, loss, sample pairing, epochs: "Make 5 training process" of the practical
+    assert [(r.head_layers, r.loss, r.sample_pairing, r.epochs) for r in found] == [
+        (2, "nll", False, 200),
+        (1, "nll", False, 50),
+        (1, "focal", False, 50),
+        (1, "nll", False, 100),
+        (1, "nll", True, 100),
+    ]
+    # its transforms: mirror, 10 degrees, RandomErasing(); no crop, no light
+    assert {
+        (r.mirror, r.rotation_deg, r.erase, r.erase_area, r.smallest_crop, r.light, r.plain_draws)
+        for r in found
+    } == {(True, 10.0, 0.5, 0.33, 1.0, 0.0, False)}
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -118,7 +118,7 @@ def test_bad_input(tmp_path, net):
     with pytest.raises(UnknownNameError):
         load_network("torchvision/convnext_atto", weights="random")
     with pytest.raises(WeightsError, match="no published weights"):
-        load_network("inception")
+        load_network("frmodel")
     with pytest.raises(WeightsError, match="does not exist"):
         load_network("small_resnet", weights=tmp_path / "none.pt")
     save_file({"a": torch.zeros(2)}, tmp_path / "a.safetensors")

@@ -12,7 +12,8 @@ from torch import nn
 
 from limner.errors import InputError, ShapeError, UnknownNameError
 from limner.nets.dlib_resnet import DlibResNet
-from limner.nets.inception import InceptionNet
+from limner.nets.inception import FRModel
+from limner.nets.nn4_small2 import Nn4Small2
 from limner.units.load import load_network
 from limner.units.receptive import fields, trace
 
@@ -44,10 +45,11 @@ def test_alexnet_is_cut_at_the_border_layer_by_layer():
     ("make", "size", "least"),
     [
         (lambda: torchvision.models.resnet18(), 32, 60),
-        (lambda: InceptionNet(size="small"), 32, 100),
+        (lambda: Nn4Small2(size="half"), 32, 100),
+        (lambda: FRModel(size="half"), 32, 100),
         (lambda: load_network("vgg19", weights="random").module[:19], 24, 19),
     ],
-    ids=["resnet18", "inception", "vgg19"],
+    ids=["resnet18", "nn4_small2", "frmodel", "vgg19"],
 )
 def test_fields_are_the_support_of_the_gradient(make, size, least):
     torch.manual_seed(0)

@@ -40,8 +40,12 @@ class FitOptions:
         float, typer.Option("--hold-out", help="Share held out where there is no test data.")
     ] = 0.2
     net: Annotated[
-        Literal["resnet", "inception", "inception_small"],
-        typer.Option("--net", help="The network.", rich_help_panel=_TRAINING),
+        Literal["resnet", "frmodel", "frmodel_half", "nn4_small2", "nn4_small2_half"],
+        typer.Option(
+            "--net",
+            help="resnet, frmodel (the notes' Inception), nn4_small2, or these with half widths.",
+            rich_help_panel=_TRAINING,
+        ),
     ] = "resnet"
     width: Annotated[
         int | None,

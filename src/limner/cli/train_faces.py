@@ -13,6 +13,7 @@ import typer
 
 from limner.cli import output
 from limner.cli.options import JsonOption, grouped
+from limner.cli.train_options import set_options
 from limner.errors import InputError
 
 if TYPE_CHECKING:
@@ -199,22 +200,12 @@ def _train(
 
 
 def _changes(options: RecipeOptions) -> dict[str, Any]:
-    import yaml
-
     found: dict[str, Any] = {
         name: value
         for name, value in vars(options).items()
         if name != "change" and value is not None
     }
-    for text in options.change or ():
-        key, mark, value = text.partition("=")
-        if not mark:
-            raise InputError(f"--set wants KEY=VALUE, got {text!r}.")
-        try:
-            found[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise InputError(f"--set {key}: {value!r} cannot be read.") from error
-    return found
+    return found | set_options(options.change)
 
 
 def _is_helper() -> bool:

@@ -10,6 +10,7 @@ import typer
 
 from limner.cli import output
 from limner.cli.options import JsonOption
+from limner.cli.train_options import set_options
 from limner.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,16 +31,32 @@ def recipes(
     min_photos: Annotated[
         int | None, typer.Option("--min-photos", help="Leave out people with fewer.")
     ] = None,
+    seeds: Annotated[
+        int,
+        typer.Option("--seeds", help="Train each so often, with seeds 0, 1, ...; means are shown."),
+    ] = 1,
+    change: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="A key of all five recipes; may be repeated."
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """List the recipes; with a folder of people train the notes' five, and compare them."""
+    """List the recipes; with a folder of people train the notes' five, and compare them.
+
+    The comparison ends with what SamplePairing adds, and its 95 % interval.
+    """
     from limner.training.extras import require
 
     require("yaml")
     from limner.training.recipe import read_recipe, recipe_names
 
     if folder is not None:
-        _five(Path(folder), Path(out), min_photos)
+        changes = set_options(change)
+        if min_photos is not None:
+            changes["min_photos"] = min_photos
+        _five(Path(folder), Path(out), seeds, changes)
         return
     found = [(name, read_recipe(name)) for name in recipe_names()]
     if json:
@@ -49,57 +66,52 @@ def recipes(
     output.print_table(columns, rows, right=("epochs",))
 
 
-def _five(folder: Path, out: Path, min_photos: int | None) -> None:
+def _five(folder: Path, out: Path, seeds: int, changes: dict[str, Any]) -> None:
     """Train the notes' five recipes with one cache, and print their table."""
     from limner.training.extras import require
 
     require("lightning", "yaml")
     from limner.cli.photos import tell_left_out
-    from limner.training.fit import RUN, Run, train_people
-    from limner.training.recipe import read_recipe, recipe_names
+    from limner.training.notes_five import train_five
 
     tell_left_out(folder)
-    changes: dict[str, Any] = {} if min_photos is None else {"min_photos": min_photos}
-    rows: list[tuple[object, ...]] = []
-    entries: list[dict[str, Any]] = []
-    for name in (n for n in recipe_names() if n.startswith("notes-")):
-        target = out / name
-        if (target / RUN).exists():
-            raise InputError(f"{target} holds a training already; choose another -o.")
-        output.note(f"{name} ...")
-        recipe = read_recipe(name, **changes)
-        done = train_people(recipe, Run(folder, target, cache=out / "cache"))
-        figures, seconds = done.figures, sum(done.seconds.values())
-        for note in done.notes if not rows else ():
-            output.note(note)
-        pairing = "yes" if recipe.sample_pairing else "no"
-        accuracy = [f"{100 * figures[f'{side}_accuracy']:.2f} %" for side in ("val", "test")]
-        rows.append(
-            (
-                name,
-                done.model.net,
-                recipe.head_layers,
-                recipe.loss,
-                pairing,
-                recipe.epochs,
-                done.report.best_epoch + 1,
-                *accuracy,
-                f"{seconds:.0f}",
-            )
-        )
-        entries.append(
-            {
-                "recipe": name,
-                "net": done.model.net,
-                "best_epoch": done.report.best_epoch + 1,
-                "seconds": round(seconds, 1),
-                **figures,
-            }
-        )
+    found, gain = train_five(folder, out, seeds=seeds, changes=changes, tell=output.note)
     if output.wants_json():
-        output.emit_json({"recipes": entries})
+        entries = [
+            {
+                "recipe": row.name,
+                "net": row.net,
+                "loss": row.recipe.loss,
+                "sample_pairing": row.recipe.sample_pairing,
+                "best_epoch": row.best_epochs[0],
+                "seconds": round(row.seconds, 1),
+                **{f"{side}_accuracy": row.accuracy(side) for side in ("val", "test")},
+                "seeds": [dict(figures) for figures in row.figures],
+            }
+            for row in found
+        ]
+        output.emit_json({"recipes": entries, "sample_pairing": vars(gain)})
+    rows = [
+        (
+            row.name,
+            row.net,
+            row.recipe.head_layers,
+            row.recipe.loss,
+            "yes" if row.recipe.sample_pairing else "no",
+            row.recipe.epochs,
+            ", ".join(map(str, row.best_epochs)),
+            *(_share(row.accuracy(side)) for side in ("val", "test")),
+            f"{row.seconds:.0f}",
+        )
+        for row in found
+    ]
     columns = ("recipe", "network", "layers", "loss", "pairing", "epochs", "best", "val", "test")
     output.print_table((*columns, "s"), rows, right=(*columns[5:], "layers", "s"))
+    output.say(gain.words())
+
+
+def _share(value: float | None) -> str | None:
+    return None if value is None else f"{100 * value:.2f} %"
 
 
 def report(

@@ -1,190 +1,175 @@
-"""The notes' FRModel: an Inception network that turns a 96 x 96 face into 128 numbers.
+"""The notes' FRModel: an Inception network that turns a face into 128 numbers.
 
-Source: the network is OpenFace's nn4.small2 (Amos, Ludwiczuk and Satyanarayanan,
-"OpenFace", 2016), after Szegedy et al., "Going Deeper with Convolutions" (2014), in the
-form that the notes build block by block; 3,743,280 parameters with the running averages.
-Differs: the pooled branch of a block is padded to the size of its neighbours, which at
-96 x 96 gives the notes' paddings and elsewhere any size from 16 up; the last average goes
-over all places (3 x 3 at 96 x 96); batch normalisations learn running averages at 0.1 of
-the new batch, not 0.01, so that a short training ends with averages that have settled. The
-average pools are plain, as in the notes; OpenFace has the square root of a sum of squares.
-Every block takes ``dims``, so the same network reads signals and volumes.
+Two 3-convolutions, nine Inception blocks, a 1-convolution to 1,024 channels, an average over
+all places, and one linear layer to 128: 7,335,328 parameters. The names of its weights are
+those of the notes' own code, so that a file of theirs loads with ``load_state_dict``.
+
+Source: the notes print the network; after Szegedy et al., "Going Deeper with Convolutions"
+(2014), table 1. The notes call the last blocks dilated; their code dilates nothing, nor does
+this.
+Differs: every block takes ``dims``, so that the same network reads signals and volumes;
+`size` can halve every width. Nothing else: the answers are the notes' own.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from limner.errors import InputError
-from limner.nets.nd import Dims, Pool, TrunkAndHead, check_dims, conv, norm, pool
+from limner.nets.nd import Dims, TrunkAndHead, check_dims, conv, global_pool, norm, pool
 
-Size = Literal["full", "small"]
+Size = Literal["full", "half"]
 
-_SHARE: dict[str, float] = {"full": 1.0, "small": 0.5}
-_POOL_KERNEL = 3
+WIDTH = 1024
+"""Channels of the last maps at full size."""
 
-
-class NotesConv(nn.Sequential):
-    """Convolution with bias, batch normalisation, ReLU, as the notes write it."""
-
-    def __init__(
-        self,
-        dims: Dims,
-        inputs: int,
-        outputs: int,
-        kernel: int,
-        *,
-        stride: int = 1,
-        epsilon: float = 1e-5,
-    ) -> None:
-        parts: OrderedDict[str, nn.Module] = OrderedDict()
-        parts["conv"] = conv(dims, inputs, outputs, kernel, stride=stride, padding=kernel // 2)
-        parts["norm"] = norm(dims, outputs, epsilon=epsilon)
-        parts["relu"] = nn.ReLU()
-        super().__init__(parts)
+_SHARE: dict[str, float] = {"full": 1.0, "half": 0.5}
+_BLOCKS: tuple[tuple[int, int, int, int, int, int] | None, ...] = (
+    (64, 96, 128, 16, 32, 32),
+    (128, 128, 192, 32, 96, 64),
+    None,  # a pool
+    (192, 96, 208, 16, 48, 64),
+    (160, 112, 224, 24, 64, 64),
+    (128, 128, 256, 24, 64, 64),
+    (112, 144, 288, 32, 64, 64),
+    (256, 160, 320, 32, 128, 128),
+    None,
+    (256, 160, 320, 32, 128, 128),
+    (384, 192, 384, 48, 128, 128),
+)
 
 
-class PadLike(nn.Module):
-    """Put zeros around maps until they are as large as others; one more after than before."""
-
-    def forward(self, x: Tensor, like: Tensor) -> Tensor:
-        """Map (N, C, ...) to (N, C, the places of `like`)."""
-        pads: list[int] = []
-        for have, want in zip(reversed(x.shape[2:]), reversed(like.shape[2:]), strict=True):
-            missing = want - have
-            pads += [missing // 2, missing - missing // 2]
-        return functional.pad(x, pads)
-
-
-class PadAtLeast(nn.Module):
-    """Append zeros to maps that are smaller than a pool's kernel; others pass unchanged."""
-
-    def __init__(self, side: int) -> None:
-        super().__init__()
-        self.side = side
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, ...) to (N, C, ...) with every side at least `side`."""
-        missing = [max(0, self.side - side) for side in reversed(x.shape[2:])]
-        return functional.pad(x, [p for m in missing for p in (0, m)]) if any(missing) else x
+def _unit(dims: Dims, inputs: int, outputs: int, kernel: int) -> list[nn.Module]:
+    """Return a convolution without bias that keeps the size, its normalisation and a ReLU."""
+    step = conv(dims, inputs, outputs, kernel, padding=kernel // 2, bias=False)
+    return [step, norm(dims, outputs), nn.ReLU()]
 
 
 class InceptionBlock(nn.Module):
-    """Branches of different reach side by side: 3-wide, 5-wide, pooled and 1-wide.
+    """Four branches of different reach side by side; the size of the maps stays.
 
     Args:
+        in_channels: Channels in.
+        f1: Channels of the 1-convolution.
+        f3_in: Channels of the 1-convolution before the 3-convolution.
+        f3: Channels of the 3-convolution.
+        f5_in: Channels of the 1-convolution before the 5-convolution.
+        f5: Channels of the 5-convolution.
+        pool_proj: Channels of the 1-convolution after the max pool.
         dims: 1, 2 or 3.
-        inputs: Channels in.
-        three: Channels of the 1-convolution and of the 3-convolution after it.
-        five: The same with a 5-convolution, or None for no such branch.
-        pooled: Kind of pool, its stride, and the channels of its 1-convolution (None: the
-            pooled input as it is).
-        one: Channels of the plain 1-convolution, or None for no such branch.
-        stride: Step of the 3- and 5-convolutions.
 
-    The channels out are `outputs`, in the order 3, 5, pooled, 1.
+    The channels out are f1 + f3 + f5 + pool_proj, in this order (`outputs`).
     """
 
     def __init__(
         self,
-        dims: Dims,
-        inputs: int,
+        in_channels: int,
+        f1: int,
+        f3_in: int,
+        f3: int,
+        f5_in: int,
+        f5: int,
+        pool_proj: int,
         *,
-        three: tuple[int, int],
-        five: tuple[int, int] | None,
-        pooled: tuple[Pool, int, int | None],
-        one: int | None,
-        stride: int = 1,
+        dims: Dims = 2,
     ) -> None:
         super().__init__()
-        self.three = nn.Sequential(
-            NotesConv(dims, inputs, three[0], 1),
-            NotesConv(dims, three[0], three[1], 3, stride=stride),
+        self.branch1 = nn.Sequential(*_unit(dims, in_channels, f1, 1))
+        self.branch2 = nn.Sequential(
+            *_unit(dims, in_channels, f3_in, 1), *_unit(dims, f3_in, f3, 3)
         )
-        self.outputs = three[1]
-        self.five: nn.Module | None = None
-        if five is not None:
-            self.five = nn.Sequential(
-                NotesConv(dims, inputs, five[0], 1),
-                NotesConv(dims, five[0], five[1], 5, stride=stride),
-            )
-            self.outputs += five[1]
-        kind, step, width = pooled
-        self.room = PadAtLeast(_POOL_KERNEL)
-        self.pool = pool(dims, kind, _POOL_KERNEL, stride=step)
-        self.pool_conv: nn.Module = nn.Identity()
-        if width is not None:
-            self.pool_conv = NotesConv(dims, inputs, width, 1)
-        self.pad = PadLike()
-        self.outputs += inputs if width is None else width
-        self.one = None if one is None else NotesConv(dims, inputs, one, 1)
-        self.outputs += one or 0
+        self.branch3 = nn.Sequential(
+            *_unit(dims, in_channels, f5_in, 1), *_unit(dims, f5_in, f5, 5)
+        )
+        around = pool(dims, "max", 3, stride=1, padding=1)
+        self.branch4 = nn.Sequential(around, *_unit(dims, in_channels, pool_proj, 1))
+        self.outputs = f1 + f3 + f5 + pool_proj
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, inputs, ...) to (N, outputs, ...), each side over the stride, rounded up."""
-        parts = [self.three(x)]
-        if self.five is not None:
-            parts.append(self.five(x))
-        parts.append(self.pad(self.pool_conv(self.pool(self.room(x))), parts[0]))
-        if self.one is not None:
-            parts.append(self.one(x))
-        return torch.cat(parts, dim=1)
+        """Map (N, in_channels, ...) to (N, outputs, ...) of the same size."""
+        branches = (self.branch1, self.branch2, self.branch3, self.branch4)
+        return torch.cat([branch(x) for branch in branches], dim=1)
 
 
-def _blocks(dims: Dims, inputs: int, share: float) -> OrderedDict[str, nn.Module]:
-    """Return the notes' seven blocks, 1a to 3b, every width times `share`."""
-
-    def w(channels: int) -> int:
-        return int(channels * share)
-
-    def pair(a: int, b: int) -> tuple[int, int]:
-        return w(a), w(b)
-
-    blocks: OrderedDict[str, nn.Module] = OrderedDict()
-
-    def add(
-        name: str,
-        three: tuple[int, int],
-        five: tuple[int, int] | None,
-        pooled: tuple[Pool, int, int | None],
-        one: int | None,
-        stride: int = 1,
-    ) -> None:
-        nonlocal inputs
-        block = InceptionBlock(
-            dims, inputs, three=three, five=five, pooled=pooled, one=one, stride=stride
-        )
-        blocks[f"inception_{name}"] = block
-        inputs = block.outputs
-
-    add("1a", pair(96, 128), pair(16, 32), ("max", 2, w(32)), w(64))
-    add("1b", pair(96, 128), pair(32, 64), ("average", 3, w(64)), w(64))
-    add("1c", pair(128, 256), pair(32, 64), ("max", 2, None), None, 2)
-    add("2a", pair(96, 192), pair(32, 64), ("average", 3, w(128)), w(256))
-    add("2b", pair(160, 256), pair(64, 128), ("max", 2, None), None, 2)
-    add("3a", pair(96, 384), None, ("average", 3, w(96)), w(256))
-    add("3b", pair(96, 384), None, ("max", 2, w(96)), w(256))
-    return blocks
-
-
-class InceptionNet(TrunkAndHead):
-    """The notes' Inception network on signals, pictures or volumes.
-
-    Args:
-        dims: 1, 2 or 3. Reads (N, in_channels, L), (N, in_channels, H, W) or
-            (N, in_channels, D, H, W), floats around 0..1 (the notes' faces are RGB / 255).
-        in_channels: Channels in.
-        embedding: Width of the unit-length embedding; ignored with `classes`.
-        size: `full` as the notes write it; `small` has half of every width, for a CPU.
-        classes: With a number, the head gives that many scores in place of an embedding.
+def frmodel_layers(dims: Dims, in_channels: int, *, size: Size = "full") -> list[nn.Module]:
+    """Return the notes' layers up to the last maps, (N, 1024, ...) at full size.
 
     Raises:
         InputError: If `dims` or `size` is another word.
+    """
+    check_dims(dims)
+    if size not in get_args(Size):
+        raise InputError(f"size must be 'full' or 'half', got {size!r}.")
+
+    def w(channels: int) -> int:
+        return int(channels * _SHARE[size])
+
+    def down() -> nn.Module:
+        return pool(dims, "max", 3, stride=2, padding=1)
+
+    layers = [*_unit(dims, in_channels, w(64), 3), *_unit(dims, w(64), w(128), 3), down()]
+    layers += [*_unit(dims, w(128), w(192), 3), down()]
+    before = w(192)
+    for widths in _BLOCKS:
+        if widths is None:
+            layers.append(down())
+            continue
+        f1, f3_in, f3, f5_in, f5, pool_proj = map(w, widths)
+        block = InceptionBlock(before, f1, f3_in, f3, f5_in, f5, pool_proj, dims=dims)
+        layers.append(block)
+        before = block.outputs
+    return [*layers, *_unit(dims, before, w(WIDTH), 1)]
+
+
+class FRModel(nn.Module):
+    """The notes' face recognition model: (N, 3, H, W) to (N, 128), not of unit length.
+
+    The notes do not say how large a face is nor how its colours are scaled; limner's trainings
+    read 96 x 96, RGB / 255, and bring the vectors to unit length where the loss wants that.
+
+    Args:
+        dims: 1, 2 or 3. Reads (N, in_channels, L), (N, in_channels, H, W) or
+            (N, in_channels, D, H, W) of any size.
+        in_channels: Channels in.
+        embedding: Width of the vector.
+        size: `full` as the notes write it; `half` has half of every width.
+
+    Raises:
+        InputError: If `dims` or `size` is another word.
+    """
+
+    def __init__(
+        self,
+        dims: Dims = 2,
+        in_channels: int = 3,
+        embedding: int = 128,
+        *,
+        size: Size = "full",
+    ) -> None:
+        super().__init__()
+        self.dims = dims
+        layers = frmodel_layers(dims, in_channels, size=size)
+        head = nn.Linear(int(WIDTH * _SHARE[size]), embedding)
+        self.inception_net = nn.Sequential(*layers, global_pool(dims), nn.Flatten(), head)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels, ...) to (N, embedding)."""
+        y: Tensor = self.inception_net(x)
+        return y
+
+
+class FRModelNet(TrunkAndHead):
+    """The notes' layers with a head of limner's: a unit-length embedding, or scores.
+
+    Args:
+        dims: 1, 2 or 3.
+        in_channels: Channels in.
+        embedding: Width of the embedding; ignored with `classes`.
+        size: As `FRModel`.
+        classes: With a number, the head gives that many scores in place of an embedding.
     """
 
     def __init__(
@@ -196,38 +181,7 @@ class InceptionNet(TrunkAndHead):
         *,
         classes: int | None = None,
     ) -> None:
-        check_dims(dims)
-        if size not in get_args(Size):
-            raise InputError(f"size must be 'full' or 'small', got {size!r}.")
-        share = _SHARE[size]
-        stem, wide = int(64 * share), int(192 * share)
-        parts: OrderedDict[str, nn.Module] = OrderedDict()
-        parts["conv1"] = NotesConv(dims, in_channels, stem, 7, stride=2, epsilon=1e-3)
-        parts["pool1"] = _padded_pool(dims)
-        parts["conv2"] = NotesConv(dims, stem, stem, 1)
-        parts["conv3"] = NotesConv(dims, stem, wide, 3)
-        parts["pool2"] = _padded_pool(dims)
-        blocks = _blocks(dims, wide, share)
-        parts.update(blocks)
-        width = next(reversed(blocks.values())).outputs
-        assert isinstance(width, int)
-        super().__init__(
-            dims,
-            nn.Sequential(parts),
-            width,
-            embedding=embedding if classes is None else None,
-            classes=classes,
-        )
-        self.size = size
-
-
-def _padded_pool(dims: Dims) -> nn.Module:
-    """Return a 3/2 max pool with one row around: after a ReLU zeros and no padding agree."""
-    return pool(dims, "max", _POOL_KERNEL, stride=2, padding=1)
-
-
-class FRModel(InceptionNet):
-    """The notes' face recognition model: (N, 3, 96, 96) RGB / 255 to (N, 128), unit length."""
-
-    def __init__(self, *, embedding: int = 128, size: Size = "full") -> None:
-        super().__init__(2, 3, embedding, size)
+        trunk = nn.Sequential(*frmodel_layers(dims, in_channels, size=size))
+        width = int(WIDTH * _SHARE[size])
+        wide = embedding if classes is None else None
+        super().__init__(dims, trunk, width, embedding=wide, classes=classes)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from limner.errors import InputError
-from limner.nets.inception import PadAtLeast, PadLike
+from limner.nets.nn4_small2 import PadAtLeast, PadLike
 
 _Pair = tuple[int, int]
 

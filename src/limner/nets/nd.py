@@ -2,7 +2,7 @@
 
 Everything here takes ``dims``: 1 reads (N, C, L), 2 reads (N, C, H, W), 3 reads
 (N, C, D, H, W). The layers are PyTorch's own, chosen by an index as MONAI does; the blocks
-are written once. `limner.nets.inception` builds the notes' FRModel from them and
+are written once. `limner.nets.inception` builds the notes' FRModel from them, and
 `limner.nets.inflate` carries 2-D weights into 3-D.
 """
 

@@ -76,20 +76,40 @@ def _family(
     return rows
 
 
-def _own() -> list[Architecture]:
-    frmodel = {
-        "family": "FRModel",
+def _inception(
+    family: str, name: str, last_block: tuple[str, ...], paper: str
+) -> list[Architecture]:
+    """Return a network of limner's own at full size, and with half of every width."""
+    shared = {
+        "family": family,
         "library": "limner",
-        "last_block": ("maps.inception_3a", "maps.inception_3b"),
-        "paper": "Szegedy et al. 2015; Schroff et al. 2015; as the notes write it",
+        "last_block": last_block,
+        "paper": paper,
         "idea": "Inception: 1x1, 3x3, 5x5 and pooling side by side",
         "size_px": 96,
         "mean": (0.0, 0.0, 0.0),
         "std": (255.0, 255.0, 255.0),
     }
     return [
-        Architecture(name="frmodel", factory="full", **frmodel),  # type: ignore[arg-type]
-        Architecture(name="frmodel_small", factory="small", **frmodel),  # type: ignore[arg-type]
+        Architecture(name=name, factory="full", **shared),  # type: ignore[arg-type]
+        Architecture(name=f"{name}_half", factory="half", **shared),  # type: ignore[arg-type]
+    ]
+
+
+def _own() -> list[Architecture]:
+    return [
+        *_inception(
+            "FRModel",
+            "frmodel",
+            tuple(f"maps.{i}" for i in range(20, 25)),
+            "Szegedy et al. 2015, table 1; as the notes print it",
+        ),
+        *_inception(
+            "nn4.small2",
+            "nn4_small2",
+            ("maps.inception_3a", "maps.inception_3b"),
+            "Amos et al. 2016 (OpenFace), after Schroff et al. 2015",
+        ),
         Architecture(
             "inception_resnet_v1",
             "Inception-ResNet",

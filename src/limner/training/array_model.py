@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from limner.nets.nd import TrunkAndHead
 
 Kind = Literal["series", "volumes"]
-Net = Literal["resnet", "inception", "inception_small"]
+Net = Literal["resnet", "frmodel", "frmodel_half", "nn4_small2", "nn4_small2_half"]
 Scaling = Literal["each", "training"]
 
 DESCRIPTION, REFERENCE = "model.json", "reference.npz"
@@ -37,7 +37,8 @@ class ArrayNet:
 
     Attributes:
         kind: `series` or `volumes`.
-        net: `resnet` (`SmallResNet`), `inception` or `inception_small` (`InceptionNet`).
+        net: `resnet` (`SmallResNet`), `frmodel` (the notes' `FRModelNet`) or `nn4_small2`
+            (OpenFace's `Nn4Small2`); with `_half`, half of every width.
         shape: Channels and sides of what it reads.
         classes: Names, in the order of the scores.
         width: Channels of the first stage of a `resnet`.
@@ -82,8 +83,9 @@ class ArrayNet:
         """Return one untrained network."""
         import torch
 
-        from limner.nets.inception import InceptionNet
+        from limner.nets.inception import FRModelNet
         from limner.nets.nd import SmallResNet
+        from limner.nets.nn4_small2 import Nn4Small2
 
         classes = len(self.classes) if self.embedding is None else None
         if self.net == "resnet":
@@ -99,10 +101,9 @@ class ArrayNet:
             if self.dims == 3:  # a quarter faster on a CPU
                 return resnet.to(memory_format=torch.channels_last_3d)
             return resnet
-        size: Literal["full", "small"] = "small" if self.net == "inception_small" else "full"
-        return InceptionNet(
-            self.dims, self.channels, self.embedding or 1, size=size, classes=classes
-        )
+        make = FRModelNet if self.net.startswith("frmodel") else Nn4Small2
+        size: Literal["full", "half"] = "half" if self.net.endswith("_half") else "full"
+        return make(self.dims, self.channels, self.embedding or 1, size=size, classes=classes)
 
     @property
     def channels(self) -> int:

@@ -17,7 +17,9 @@ from torch.nn import functional
 from limner.errors import InputError
 
 PAIRING_FROM, PAIRING_TO = 0.2, 0.8
-"""SamplePairing is on between these shares of the epochs, as in the notes."""
+"""SamplePairing is on while the epoch, counted from 1, is between these shares of all epochs."""
+
+_LEAST_AREA = 0.02
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,16 @@ class Augment:
             random and enlarged again; 1 for none.
         rotation_deg: Largest turn, either way; 0 for none.
         mirror: Whether half of the chips are mirrored.
-        erase: Share of chips in which a random rectangle is blanked with the chip's mean.
+        erase: Share of chips in which a random rectangle is blanked; the notes have 0.5.
+        erase_area: Largest rectangle, as a share of the chip; the smallest is 0.02.
+        fill: Colour of the rectangle, RGB 0..255: what becomes 0 when the chip is normalised,
+            as in the notes; None for the chip's own mean.
         light: Largest change of brightness and of contrast, as a share; 0 for none.
 
-    Source: the notes, with 10 degrees; Zhong et al., Random Erasing (2017), for the rectangle.
-    Differs: the rectangle is filled with the chip's mean, not with noise; light is ours.
+    Source: the notes: mirror, 10 degrees, torchvision's RandomErasing with its own area and shape
+    (Zhong et al., 2017).
+    Differs: the notes turn by the nearest pixel and leave black corners, here a chip is turned
+    smoothly and continued by reflection; crop and light are ours, the notes have neither.
 
     Raises:
         InputError: If a value is out of range.
@@ -43,6 +50,8 @@ class Augment:
     rotation_deg: float = 10.0
     mirror: bool = True
     erase: float = 0.0
+    erase_area: float = 0.33
+    fill: tuple[float, ...] | None = None
     light: float = 0.0
 
     def __post_init__(self) -> None:
@@ -50,6 +59,7 @@ class Augment:
             "crop": (self.crop, 0.3, 1.0),
             "rotation_deg": (self.rotation_deg, 0.0, 180.0),
             "erase": (self.erase, 0.0, 1.0),
+            "erase_area": (self.erase_area, _LEAST_AREA, 1.0),
             "light": (self.light, 0.0, 0.9),
         }
         for name, (value, low, high) in ranges.items():
@@ -109,8 +119,8 @@ class Augment:
 
     def _blank(self, chips: Tensor, generator: torch.Generator) -> Tensor:
         count, side = len(chips), chips.shape[-1]
-        area = self._draw(count, 0.02, 0.2, generator) * side * side
-        ratio = torch.exp(self._draw(count, -math.log(3.0), math.log(3.0), generator))
+        area = self._draw(count, _LEAST_AREA, self.erase_area, generator) * side * side
+        ratio = torch.exp(self._draw(count, math.log(0.3), math.log(3.3), generator))
         height = (area * ratio).sqrt().clamp(1, side - 1)
         width = (area / ratio).sqrt().clamp(1, side - 1)
         top = torch.rand(count, generator=generator) * (side - height)
@@ -120,12 +130,20 @@ class Augment:
         rows = (place > top[:, None]) & (place < (top + height)[:, None])
         columns = (place > left[:, None]) & (place < (left + width)[:, None])
         mask = rows[:, :, None] & columns[:, None, :] & chosen[:, None, None]
-        return torch.where(mask[:, None], chips.mean(dim=(2, 3), keepdim=True), chips)
+        if self.fill is None:
+            colour = chips.mean(dim=(2, 3), keepdim=True)
+        else:
+            colour = torch.tensor(self.fill, dtype=chips.dtype)[None, :, None, None]
+        return torch.where(mask[:, None], colour, chips)
 
 
 def pairing_is_on(epoch: int, epochs: int) -> bool:
-    """Tell whether SamplePairing mixes in this epoch (0-based): between 20 % and 80 %."""
-    return PAIRING_FROM * epochs <= epoch < PAIRING_TO * epochs
+    """Tell whether SamplePairing mixes in this epoch (0-based): between 20 % and 80 %.
+
+    Source: the notes: ``e+1 >= epochs * 0.2 and e+1 < epochs * 0.8`` with e from 0, so that of
+    100 epochs the 20th to the 79th mix.
+    """
+    return PAIRING_FROM * epochs <= epoch + 1 < PAIRING_TO * epochs
 
 
 def pair_samples(chips: Tensor, generator: torch.Generator) -> Tensor:

@@ -250,8 +250,10 @@ def _own_trunk(found: Architecture, reads: Input) -> tuple[nn.Module, int]:
         net.head = nn.Identity()  # type: ignore[assignment]
         widen_input(net, reads.channels)
         return net, width
-    from limner.nets.inception import InceptionNet
+    from limner.nets.inception import FRModelNet
+    from limner.nets.nn4_small2 import Nn4Small2
 
-    inception = InceptionNet(in_channels=reads.channels, size=found.factory)  # type: ignore[arg-type]
+    make = FRModelNet if found.family == "FRModel" else Nn4Small2
+    inception = make(in_channels=reads.channels, size=found.factory)  # type: ignore[arg-type]
     parts = OrderedDict(maps=inception.trunk, pool=inception.pool, flatten=nn.Flatten())
     return nn.Sequential(parts), inception.head.in_features

@@ -113,8 +113,8 @@ class KeepCheckpoints(Callback):
 
     def _keep_best(self, trainer: Trainer, module: LightningModule, value: float) -> None:
         sign = 1 if self.mode == "min" else -1
-        if self.best_value is not None and not sign * value < sign * self.best_value:
-            return
+        if self.best_value is not None and not sign * value <= sign * self.best_value:
+            return  # of equals the later one is kept, as in the notes
         self.best_value, self.best_epoch = value, trainer.current_epoch
         if trainer.is_global_zero:
             save_weights(self.folder / BEST, module.state_dict())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 # name: (parameters, multiply-adds for one picture of the network's own size)
 COUNTS: dict[str, tuple[int, int]] = {
-    "frmodel": (3733968, 200118272),
-    "frmodel_small": (962984, 55472128),
+    "frmodel": (7335328, 2053971968),
+    "frmodel_half": (1871312, 517507072),
+    "nn4_small2": (3733968, 200118272),
+    "nn4_small2_half": (962984, 55472128),
     "inception_resnet_v1": (22779312, 1416974176),
     "dlib_resnet": (5607616, 270854144),
     "alexnet": (61100840, 714188480),

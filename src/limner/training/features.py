@@ -3,7 +3,7 @@
 A trunk that does not train gives the same features for the same chips. So an epoch needs no
 convolution: it reads what was computed for one of a few draws. Draw 0 is the plain chip, draw 1
 its mirror image, later ones are augmented at random; with SamplePairing each draw has a second
-form, in which every chip is averaged with another.
+form, in which every chip is averaged with another. `training_draws` says which ones train.
 """
 
 from __future__ import annotations
@@ -27,7 +27,14 @@ from limner.training.batches import mix_seed
 from limner.types import ImageArray
 
 BATCH = 16
-_FORMAT = 1
+_FORMAT = 2
+_AUGMENTED = 2  # the first draw that is augmented at random
+
+
+def training_draws(count: int, *, plain: bool) -> range:
+    """Return which draws train: `count` of them, from the plain chip on or all augmented."""
+    first = 0 if plain else _AUGMENTED
+    return range(first, first + count)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,8 @@ class Trained:
         report: What the loop did.
         figures: What was measured on the held-out photos.
         notes: What was left out, replaced or rescued, in sentences.
+        right: Of a classifier: for `val` and `test`, whether the first answer for each photo
+            (by its path below the folder) is right; empty for an embedder.
         seconds: Of preparing (chips, features), training and finishing.
     """
 
@@ -84,6 +86,7 @@ class Trained:
     figures: dict[str, Any]
     notes: tuple[str, ...]
     seconds: dict[str, float]
+    right: dict[str, dict[str, bool]] = field(default_factory=dict)
 
 
 def open_run(out: Path) -> tuple[Recipe, Run]:
@@ -173,7 +176,18 @@ def train_people(
         "training": fitted - prepared,
         "finishing": time.perf_counter() - fitted,
     }
-    return Trained(model, report, figures, (*ready.notes, *report.notes), seconds)
+    right = answered_right(ready, outputs) if module.classifies else {}
+    return Trained(model, report, figures, (*ready.notes, *report.notes), seconds, right)
+
+
+def answered_right(ready: Prepared, outputs: dict[str, Tensor]) -> dict[str, dict[str, bool]]:
+    """Return whether the first answer is right, for each photo of each side."""
+    found: dict[str, dict[str, bool]] = {}
+    for side, rows in (("val", ready.split.val), ("test", ready.split.test)):
+        hits = outputs[side].argmax(1).numpy() == ready.people.labels[rows] if rows.size else ()
+        names = [ready.people.photos[i].relative_to(ready.people.root).as_posix() for i in rows]
+        found[side] = {name: bool(hit) for name, hit in zip(names, hits, strict=True)}
+    return found
 
 
 def build_module(ready: Prepared, *, steps: int) -> FaceModule:

@@ -18,14 +18,19 @@ from limner.training.augment import Augment, pair_samples, pairing_is_on
 from limner.training.backbones import build, build_available
 from limner.training.batches import Batches, Sampler, ShuffledBatches
 from limner.training.chips import cut_chips
-from limner.training.features import FeatureCache
+from limner.training.features import FeatureCache, training_draws
 from limner.training.losses import LOSSES, Loss, build_loss
 from limner.training.people import People, Split, drop_unreadable, read_people, split_people
 from limner.training.recipe import Recipe
 from limner.training.sampler import PeopleBatches
 from limner.types import ImageArray
 
-_CROP_OF = {"inception_resnet_v1": "facenet", "dlib_resnet": "dlib", "frmodel": "arcface"}
+_CROP_OF = {
+    "inception_resnet_v1": "facenet",
+    "dlib_resnet": "dlib",
+    "frmodel": "arcface",
+    "nn4_small2": "arcface",
+}
 _VAL_BATCH = 256
 
 Tell = Callable[[str, int, int | None], None]
@@ -74,6 +79,8 @@ class Prepared:
             rotation_deg=r.rotation_deg,
             mirror=r.mirror,
             erase=r.erase,
+            erase_area=r.erase_area,
+            fill=self.net.input.mean or None,
             light=r.light,
         )
 
@@ -127,7 +134,7 @@ def chips_of(
     """
     crop = recipe.crop
     if crop == "auto":
-        crop = _CROP_OF.get(net.name.removesuffix("_small"), "facenet")  # type: ignore[assignment]
+        crop = _CROP_OF.get(net.name.removesuffix("_half"), "facenet")  # type: ignore[assignment]
     if crop == "whole" and recipe.task == "embed":
         raise InputError(
             "crop: whole is for classify only: an embedder has to know how a face is cut."
@@ -270,14 +277,13 @@ def _features(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return plain draws (D, M, F), paired ones, and the validation's features (V, F)."""
     store = feature_cache(ready, cache=cache, tell=tell)
-    first = store.draw(0)
-    draws = range(1, ready.recipe.draws)
-    plain = torch.stack([first[rows], *(store.draw(d)[rows] for d in draws)])
+    recipe = ready.recipe
+    numbers = training_draws(recipe.draws, plain=recipe.plain_draws)
+    plain = torch.stack([store.draw(d)[rows] for d in numbers])
     paired = plain
-    if ready.recipe.sample_pairing:
-        numbers = range(ready.recipe.draws)
+    if recipe.sample_pairing:
         paired = torch.stack([store.draw(d, rows=rows, paired=True) for d in numbers])
-    return plain, paired, first[val_rows]
+    return plain, paired, store.draw(0)[val_rows]
 
 
 def _sampler(recipe: Recipe, ready: Prepared, labels: Tensor) -> Sampler:

@@ -82,8 +82,11 @@ class Recipe:
         rotation_deg: Augmentation: largest turn.
         mirror: Augmentation: whether half of the chips are mirrored.
         erase: Augmentation: share of chips with a blanked rectangle.
+        erase_area: Augmentation: largest rectangle, as a share of the chip.
         light: Augmentation: largest change of brightness and contrast.
         draws: With cached features: how many draws of the augmentation are computed.
+        plain_draws: Whether the first two of them are the plain chip and its mirror image;
+            otherwise all are augmented.
         sample_pairing: Whether chips are averaged in pairs between 20 and 80 % of the epochs.
         split: By `photo` (closed set) or `identity` (open set).
         train_share: Of the photos, or people.
@@ -134,8 +137,10 @@ class Recipe:
     rotation_deg: float = 10.0
     mirror: bool = True
     erase: float = 0.0
+    erase_area: float = 0.33
     light: float = 0.0
     draws: int = 4
+    plain_draws: bool = True
     sample_pairing: bool = False
     split: str = "photo"
     train_share: float = 0.6

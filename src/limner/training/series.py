@@ -53,7 +53,7 @@ def train_series(
         out: Folder for the model; None to write nothing.
         hold_out: Share of the source that is held out where there is no test data.
         options: How files are read.
-        net: `resnet`, `inception` or `inception_small`.
+        net: `resnet`, `frmodel` (the notes'), `nn4_small2`, or these with `_half`.
         width: Channels of the first stage of a `resnet`.
         members: How many networks are trained and answer together.
         embedding: Width of the embedding, for the losses that train one.

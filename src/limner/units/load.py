@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int | None], None]
 
 EMBEDDERS = ("facenet", "dlib")
-OWN = ("inception", "small_resnet")
+OWN = ("frmodel", "nn4_small2", "small_resnet")
 _IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 
 
@@ -39,7 +39,7 @@ def load_network(
 
     Args:
         name: `vgg19`, `vgg16`, `vgg16_oxford`, `alexnet`, `vgg16_hed` (their convolutions),
-            `facenet`, `dlib` (embedders of faces), `inception` (the notes' FRModel),
+            `facenet`, `dlib` (embedders of faces), `frmodel` (the notes'), `nn4_small2` (OpenFace's),
             `small_resnet`, or a model of torchvision or timm: `resnet18`,
             `torchvision/resnet18`, `timm/convnext_atto`.
         weights: None for the published ones, `random` for none, or a file: safetensors, or a
@@ -151,18 +151,22 @@ def _own(name: str, source: str) -> dict[str, Any]:
         raise WeightsError(
             f"{name} has no published weights: give a file that you trained, or 'random'."
         )
-    if name == "inception":
-        from limner.nets.inception import FRModel
+    from limner.nets.inception import FRModel
+    from limner.nets.nd import SmallResNet
+    from limner.nets.nn4_small2 import Nn4Small2
 
-        module: nn.Module = FRModel()
-        size = 96
+    module: nn.Module
+    normalisation, size = _fixed((0.0,) * 3, (255.0,) * 3), 96  # as trainings of faces do
+    if name == "frmodel":
+        module = FRModel()
+    elif name == "nn4_small2":
+        module = Nn4Small2()
     else:
-        from limner.nets.nd import SmallResNet
-
         module, size = SmallResNet(2, 3, embedding=128), 112
+        normalisation = _fixed(*_IMAGENET)
     return {
         "module": module,
-        "normalisation": _fixed(*_IMAGENET),
+        "normalisation": normalisation,
         "size_px": size,
         "digest": "random",
         "faces": True,
