@@ -7,7 +7,7 @@ import pytest
 from toy_arrays import toy_series, write_ucr
 
 from limner.errors import InputError, ShapeError, UnknownNameError
-from limner.training.samples import Samples, from_names, same_classes, split
+from limner.training.samples import Samples, from_names, same_classes
 from limner.training.series_files import SeriesOptions, find_test_file, read_series
 
 
@@ -204,30 +204,8 @@ def test_words_and_windows_of_the_options_are_checked():
         SeriesOptions(after_s=0)
 
 
-def test_a_split_keeps_classes_apart_and_loses_nothing():
-    samples = toy_series(21)
-    first, second = split(samples, 0.25, seed=3)
-    assert sorted([*first.names, *second.names]) == sorted(samples.names)
-    assert second.counts() == {"one": 3, "two": 2}
-    again = split(samples, 0.25, seed=3)[1]
-    assert again.names == second.names
-    assert split(samples, 0.25, seed=4)[1].names != second.names
-
-
-def test_a_split_in_time_cuts_once():
-    samples = toy_series(20)
-    timed = Samples(samples.values, samples.labels, samples.classes, samples.names, in_time=True)
-    first, second = split(timed, 0.3, seed=0)
-    assert first.names == timed.names[:14]
-    assert second.names == timed.names[14:]
-
-
 def test_sets_that_do_not_fit_together():
     samples = toy_series(8)
-    with pytest.raises(InputError, match="between 0 and 1, got 1"):
-        split(samples, 1.0, seed=0)
-    with pytest.raises(InputError, match="too few"):
-        split(samples.take([0, 1]), 0.5, seed=0)
     other = from_names(samples.values, ["one", "three"] * 4, names=samples.names)
     with pytest.raises(InputError, match="has the class 'three', which the training data lacks"):
         same_classes(other, samples.classes)

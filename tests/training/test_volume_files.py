@@ -6,61 +6,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toy_scans import write_nifti, write_slice, write_turned
 
 from limner.errors import InputError, UnknownNameError
-from limner.training import volume_files
-from limner.training.volume_files import (
-    VolumeOptions,
-    fit_cube,
-    read_volume,
-    read_volumes,
-    volume_parts,
-)
+from limner.training import volume_options
+from limner.training.volume_files import fit_cube, read_volume, read_volumes, volume_parts
+from limner.training.volume_options import VolumeOptions
 
 
 def ramp(*shape: int) -> np.ndarray:
     return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
 
 
-def write_nifti(path, values, zooms=(1.0, 1.0, 1.0)):
+def canonical(path):
+    """nibabel's own RAS, then depth upwards, height backwards, width to the left."""
     nibabel = pytest.importorskip("nibabel")
-    image = nibabel.Nifti1Image(values, np.diag([*zooms, 1.0]))
-    nibabel.save(image, path)
-    return path
-
-
-def write_slice(path, pixels, *, place, number=None, series="1.2.3", spacing=(0.5, 0.5)):
-    pydicom = pytest.importorskip("pydicom")
-    from pydicom.dataset import FileMetaDataset
-    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
-
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = CTImageStorage
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data = pydicom.Dataset()
-    data.file_meta = meta
-    data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
-    data.SeriesInstanceUID = series
-    data.Rows, data.Columns = pixels.shape
-    data.BitsAllocated = data.BitsStored = 16
-    data.HighBit, data.PixelRepresentation, data.SamplesPerPixel = 15, 1, 1
-    data.PhotometricInterpretation = "MONOCHROME2"
-    data.PixelSpacing = list(spacing)
-    data.RescaleSlope, data.RescaleIntercept = 2, -1000
-    if place is not None:
-        data.ImagePositionPatient = [0, 0, place]
-        data.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    if number is not None:
-        data.InstanceNumber = number
-    data.PixelData = pixels.astype("<i2").tobytes()
-    data.save_as(path, enforce_file_format=True)
+    image = nibabel.as_closest_canonical(nibabel.load(path))
+    return np.asarray(image.dataobj, np.float32).swapaxes(0, 2)[:, ::-1, ::-1]
 
 
 def test_nifti_gives_its_own_values(tmp_path):
     values = ramp(4, 5, 6)
     path = write_nifti(tmp_path / "a.nii.gz", values)
-    assert np.array_equal(read_volume(path)[0], values)
+    assert np.array_equal(read_volume(path)[0], canonical(path))
+    assert read_volume(path).shape == (1, 6, 5, 4)
 
 
 def test_an_anisotropic_nifti_keeps_the_body_s_proportions(tmp_path):
@@ -71,37 +40,45 @@ def test_an_anisotropic_nifti_keeps_the_body_s_proportions(tmp_path):
     assert read_volume(thick, options=VolumeOptions(side=16)).min() == 1
     flat = read_volume(write_nifti(tmp_path / "c.nii", body - 0.5), options=VolumeOptions(side=16))
     assert flat.shape == (1, 16, 16, 16)
-    padded = read_volume(
-        write_nifti(tmp_path / "d.nii", ramp(8, 16, 16) + 5), options=VolumeOptions(side=16)
-    )
-    assert (padded[0, :4] == 5).all()
-    assert (padded[0, 12:] == 5).all()
-    assert np.array_equal(padded[0, 4:12], ramp(8, 16, 16) + 5)
-    assert np.array_equal(read_volume(thin)[0], body)
+    path = write_nifti(tmp_path / "d.nii", ramp(8, 16, 16) + 5)
+    padded = read_volume(path, options=VolumeOptions(side=16))
+    assert (padded[0, ..., :4] == 5).all()
+    assert (padded[0, ..., 12:] == 5).all()
+    assert np.array_equal(padded[0, ..., 4:12], canonical(path))
+    assert read_volume(thin).shape == (1, 16, 16, 8)
 
 
 def test_a_four_dimensional_nifti_needs_a_frame(tmp_path):
     values = ramp(3, 4, 5, 2)
     path = write_nifti(tmp_path / "a.nii", values)
-    with pytest.raises(InputError, match=r"is 4-D \(3 x 4 x 5 x 2\).*choose one of them, 0 to 1"):
+    with pytest.raises(
+        InputError, match=r"is 4-D \(3 x 4 x 5 x 2\).*choose one of them, --frame 0 to 1"
+    ):
         read_volume(path)
-    assert np.array_equal(read_volume(path, options=VolumeOptions(frame=1))[0], values[..., 1])
+    second = write_nifti(tmp_path / "c.nii", values[..., 1])
+    read = read_volume(path, options=VolumeOptions(frame=1))
+    assert np.array_equal(read[0], canonical(second))
     with pytest.raises(InputError, match="has frames 0 to 1, got 2"):
         read_volume(path, options=VolumeOptions(frame=2))
     single = write_nifti(tmp_path / "b.nii", values[..., :1])
-    assert np.array_equal(read_volume(single)[0], values[..., 0])
+    first = write_nifti(tmp_path / "d.nii", values[..., 0])
+    assert np.array_equal(read_volume(single)[0], canonical(first))
 
 
 def test_a_volume_larger_than_allowed_is_refused_or_its_middle_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(volume_files, "MAX_VOXELS", 4 * 10 * 10)
-    values = ramp(4, 30, 30)
-    for path in (write_nifti(tmp_path / "a.nii", values), tmp_path / "a.npy"):
-        if path.suffix == ".npy":
-            np.save(path, values)
-        with pytest.raises(InputError, match="4 x 30 x 30 voxels, more than the 400"):
-            read_volume(path)
-        middle = read_volume(path, options=VolumeOptions(larger="crop"))
-        assert np.array_equal(middle[0], values[:, 10:20, 10:20])
+    monkeypatch.setattr(volume_options, "MAX_VOXELS", 4 * 10 * 10)
+    values = ramp(4, 31, 30)
+    np.save(tmp_path / "a.npy", values)
+    with pytest.raises(InputError, match="4 x 31 x 30 voxels, more than the 400"):
+        read_volume(tmp_path / "a.npy")
+    crop = VolumeOptions(larger="crop")
+    assert np.array_equal(read_volume(tmp_path / "a.npy", options=crop)[0], values[:, 10:20, 10:20])
+    # The same part of the body, whichever way it is stored.
+    path = write_nifti(tmp_path / "a.nii", values)
+    middle = read_volume(path, options=crop)
+    assert np.array_equal(middle[0], canonical(path)[10:20, 10:20, :])
+    turned = write_turned(path, tmp_path / "b.nii", "LPI")
+    assert np.array_equal(read_volume(turned, options=crop), middle)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -196,7 +173,7 @@ def test_a_folder_with_one_folder_a_class(tmp_path):
     assert volume_parts(tmp_path) == ()
     with pytest.raises(InputError, match="one folder a class"):
         read_volumes(tmp_path / "half")
-    with pytest.raises(InputError, match="is one volume without a label"):
+    with pytest.raises(InputError, match="is a single file without a label"):
         read_volumes(tmp_path / "half" / "0.npy")
     with pytest.raises(InputError, match="does not exist"):
         read_volumes(tmp_path / "none")
@@ -236,7 +213,7 @@ def test_the_head_of_a_person_reads_as_it_is(shared_data):
     nibabel = pytest.importorskip("nibabel")
     path = shared_data / "volumes" / "colin27" / "ch2bet.nii.gz"
     whole = np.asarray(nibabel.load(path).dataobj, np.float32)
-    assert np.array_equal(read_volume(path)[0], whole)
+    assert np.array_equal(read_volume(path)[0], canonical(path))
     cube = read_volume(path, options=VolumeOptions(side=31))
     # 181 x 217 x 181 mm: 26 x 31 x 26 voxels of 7 mm, and the same mean of the body.
     assert cube.shape == (1, 31, 31, 31)

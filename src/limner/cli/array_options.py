@@ -12,7 +12,7 @@ from limner.errors import InputError
 if TYPE_CHECKING:
     from limner.training.array_fit import ArrayRecipe
     from limner.training.series_files import SeriesOptions
-    from limner.training.volume_files import VolumeOptions
+    from limner.training.volume_options import VolumeOptions
 
 _READING = "Reading"
 _TRAINING = "Training"
@@ -28,6 +28,14 @@ PlotOption = Annotated[
     str | None,
     typer.Option("--plot", metavar="OUT.png", help="Draw items and what the network looked at."),
 ]
+GapsOption = Annotated[
+    Literal["refuse", "fill"],
+    typer.Option(
+        "--gaps",
+        help="Missing samples, voxels or slices: refuse them, or fill them.",
+        rich_help_panel=_READING,
+    ),
+]
 ItemsOption = Annotated[int, typer.Option("--items", help="Items in the picture, 1 to 12.")]
 
 
@@ -39,6 +47,15 @@ class FitOptions:
     hold_out: Annotated[
         float, typer.Option("--hold-out", help="Share held out where there is no test data.")
     ] = 0.2
+    group: Annotated[
+        str | None,
+        typer.Option(
+            "--group",
+            metavar="WORD",
+            help="What stays together then: record, patient, time, item, or a CSV column. "
+            "Default: record or patient where the files say it.",
+        ),
+    ] = None
     net: Annotated[
         Literal["resnet", "frmodel", "frmodel_half", "nn4_small2", "nn4_small2_half"],
         typer.Option(
@@ -173,10 +190,6 @@ class SeriesReading:
             "--other-length", help="Shorter series: refuse, or pad.", rich_help_panel=_READING
         ),
     ] = "refuse"
-    gaps: Annotated[
-        Literal["refuse", "fill"],
-        typer.Option("--gaps", help="Missing samples: refuse, or fill.", rich_help_panel=_READING),
-    ] = "refuse"
     before: Annotated[
         float,
         typer.Option(
@@ -191,14 +204,14 @@ class SeriesReading:
         typer.Option("--after", metavar="S", help="Seconds after it.", rich_help_panel=_READING),
     ] = 0.5
 
-    def options(self) -> SeriesOptions:
+    def options(self, gaps: Literal["refuse", "fill"]) -> SeriesOptions:
         """Return how to read."""
         from limner.training.series_files import SeriesOptions
 
         names = tuple(n.strip() for n in (self.classes or "").split(",") if n.strip())
         return SeriesOptions(
             other_length=self.other_length,
-            gaps=self.gaps,
+            gaps=gaps,
             classes=names,
             before_s=self.before,
             after_s=self.after,
@@ -220,12 +233,26 @@ class VolumeReading:
     frame: Annotated[
         int | None,
         typer.Option(
-            "--frame", help="Which volume of a 4-D NIfTI, from 0.", rich_help_panel=_READING
+            "--frame",
+            help="Which volume of a 4-D NIfTI, or of a DICOM series with several at the same "
+            "places, from 0.",
+            rich_help_panel=_READING,
+        ),
+    ] = None
+    series: Annotated[
+        str | None,
+        typer.Option(
+            "--series",
+            metavar="WORD",
+            help="Which series of DICOM folders with several: its number, description or UID.",
+            rich_help_panel=_READING,
         ),
     ] = None
 
-    def options(self, side: int | None = None) -> VolumeOptions:
+    def options(self, gaps: Literal["refuse", "fill"], side: int | None = None) -> VolumeOptions:
         """Return how to read."""
-        from limner.training.volume_files import VolumeOptions
+        from limner.training.volume_options import VolumeOptions
 
-        return VolumeOptions(side=side, larger=self.larger, frame=self.frame)
+        return VolumeOptions(
+            side=side, larger=self.larger, frame=self.frame, gaps=gaps, series=self.series
+        )

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from limner.cli import output
-from limner.cli.array_options import ItemsOption, PlotOption, SeriesReading, VolumeReading
+from limner.cli.array_options import (
+    GapsOption,
+    ItemsOption,
+    PlotOption,
+    SeriesReading,
+    VolumeReading,
+)
 from limner.cli.options import JsonOption, grouped
 from limner.cli.writing import check_writable
 
@@ -29,6 +35,7 @@ def classify_series(
     *,
     model: ModelOption = "mine",
     reading: SeriesReading,
+    gaps: GapsOption = "refuse",
     plot: PlotOption = None,
     items: ItemsOption = 6,
     json: JsonOption = False,
@@ -39,7 +46,7 @@ def classify_series(
     from limner.training.series import read_for
 
     held = load_model(model)
-    samples = read_for(held, source, options=reading.options())
+    samples = read_for(held, source, options=reading.options(gaps))
     _classify(held, samples, plot_series, plot, items)
 
 
@@ -51,6 +58,7 @@ def classify_volume(
     *,
     model: ModelOption = "mine",
     reading: VolumeReading,
+    gaps: GapsOption = "refuse",
     plot: PlotOption = None,
     items: ItemsOption = 4,
     json: JsonOption = False,
@@ -61,7 +69,7 @@ def classify_volume(
     from limner.training.volumes import read_for
 
     held = load_model(model)
-    samples = read_for(held, source, options=reading.options())
+    samples = read_for(held, source, options=reading.options(gaps))
     _classify(held, samples, plot_volumes, plot, items)
 
 
@@ -72,11 +80,14 @@ def _classify(model: ArrayModel, samples: Samples, draw: Any, plot: str | None, 
     if plot is not None:
         check_writable(plot)
     answers = answer(model, samples)
+    for note in samples.notes:
+        output.note(note)
     known = [a for a in answers if a.truth is not None]
     right = sum(a.label == a.truth for a in known)
     if output.wants_json():
         share = right / len(known) if known else None
-        output.emit_json({"items": [a.to_json() for a in answers], "accuracy": share})
+        items_of = [a.to_json() for a in answers]
+        output.emit_json({"items": items_of, "accuracy": share, "notes": list(samples.notes)})
     rows = [(a.name, a.label, f"{a.probability:.3f}", a.truth) for a in answers]
     columns = ("item", "class", "probability", "truth")
     output.print_table(columns, rows, right=("probability",))
@@ -100,6 +111,7 @@ def alike(
     top: Annotated[int, typer.Option("--top", help="How many to show.")] = 5,
     reading: SeriesReading,
     volumes: VolumeReading,
+    gaps: GapsOption = "refuse",
     json: JsonOption = False,
 ) -> None:
     """Find the items, of those a model was trained on, that are most like this one."""
@@ -111,11 +123,13 @@ def alike(
 
     held = load_model(model)
     if held.net.kind == "series":
-        samples = series.read_for(held, source, options=reading.options())
+        samples = series.read_for(held, source, options=reading.options(gaps))
     else:
-        samples = deep.read_for(held, source, options=volumes.options())
+        samples = deep.read_for(held, source, options=volumes.options(gaps))
     if not 0 <= item < len(samples):
         raise InputError(f"{source} has items 0 to {len(samples) - 1}, got --item {item}.")
+    for note in samples.notes:
+        output.note(note)
     found = most_alike(held, samples.take([item]), top=top)[0]
     if output.wants_json():
         output.emit_json({"item": samples.names[item], "alike": [near.to_json() for near in found]})

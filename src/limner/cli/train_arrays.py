@@ -12,6 +12,7 @@ import typer
 from limner.cli import output
 from limner.cli.array_options import (
     FitOptions,
+    GapsOption,
     ItemsOption,
     OutOption,
     PlotOption,
@@ -37,6 +38,7 @@ def train_series(
     test: TestOption = None,
     out: OutOption = None,
     reading: SeriesReading,
+    gaps: GapsOption = "refuse",
     fit: FitOptions,
     distort: Annotated[
         bool, typer.Option("--distort/--no-distort", help="Shift, scale and add noise.")
@@ -59,7 +61,8 @@ def train_series(
             seed=fit.seed,
             out=out,
             hold_out=fit.hold_out,
-            options=reading.options(),
+            group=fit.group,
+            options=reading.options(gaps),
             recipe=recipe,
             on_epoch=told,
             **fit.network(),
@@ -80,6 +83,7 @@ def train_volumes(
         typer.Option("--side", metavar="N", help="Bring every volume to N voxels a side."),
     ] = None,
     reading: VolumeReading,
+    gaps: GapsOption = "refuse",
     fit: FitOptions,
     flips: Annotated[
         str, typer.Option("--flips", help="Axes that may be mirrored: letters of dhw, or none.")
@@ -113,7 +117,8 @@ def train_volumes(
             seed=fit.seed,
             out=out,
             hold_out=fit.hold_out,
-            options=reading.options(side),
+            group=fit.group,
+            options=reading.options(gaps, side),
             depths=depths,
             recipe=recipe,
             on_epoch=told,

@@ -50,8 +50,8 @@ class NetOptions:
         typer.Option(
             "--net",
             metavar="NAME",
-            help="vgg19, vgg16, vgg16_oxford, alexnet, vgg16_hed, facenet, dlib, frmodel, nn4_small2, "
-            "small_resnet, or a model of torchvision or timm.",
+            help="vgg19, vgg16, vgg16_oxford, alexnet, vgg16_hed, facenet, dlib, frmodel, "
+            "nn4_small2, small_resnet, or a model of torchvision or timm.",
         ),
     ] = "vgg16_hed"
     weights: WeightsOption = None

@@ -24,8 +24,15 @@ _VALUES = ("values", "images", "x", "data")
 _LABELS = ("labels", "y", "targets")
 
 
-def check_finite(values: FloatArray, source: Path | str) -> None:
+def check_finite(
+    values: FloatArray, source: Path | str, advice: str = "mend or leave out these items"
+) -> None:
     """Refuse values that are missing or infinite.
+
+    Args:
+        values: The first axis counts items.
+        source: Of them, for the message.
+        advice: What to do, for the message.
 
     Raises:
         InputError: If there are some; says how many and in which item the first is.
@@ -35,7 +42,7 @@ def check_finite(values: FloatArray, source: Path | str) -> None:
         first = int(np.flatnonzero(bad.reshape(len(values), -1).any(axis=1))[0])
         raise InputError(
             f"{source}: {int(bad.sum())} values are NaN or infinite, the first in item {first}; "
-            "mend or leave out these items."
+            f"{advice}."
         )
 
 

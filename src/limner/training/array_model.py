@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from limner.errors import InputError, ShapeError, UnknownNameError
 from limner.similarity import PairHead
 from limner.training.depths import inner_depth
-from limner.training.samples import FloatArray
+from limner.training.samples import FloatArray, Layout
 from limner.types import Embedding
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ class ArrayNet:
             of the `training` set.
         mean: Per channel, for `training`.
         std: Per channel, for `training`.
+        dropout: Share of features left out before the last layer in training.
+        layout: How what it was trained on was read.
     """
 
     kind: Kind
@@ -65,6 +67,7 @@ class ArrayNet:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     dropout: float = 0.0
+    layout: Layout = field(default_factory=Layout)
 
     def __post_init__(self) -> None:
         for name, allowed in (("kind", Kind), ("net", Net), ("scaling", Scaling)):
@@ -354,6 +357,7 @@ def load_model(folder: str | Path) -> ArrayModel:
     values: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in document.items()
     }
+    values["layout"] = Layout.from_json(values.get("layout", {}))
     net = ArrayNet(**{k: v for k, v in values.items() if k in fields})
     members = []
     for number in range(net.members):

@@ -7,7 +7,7 @@ A set of series is (N, C, L): N items, C leads, L samples. A set of volumes is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,32 @@ FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
 _WORDS = {1: "series", 3: "volumes"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How items were read: what two sets must share before they may be compared.
+
+    Attributes:
+        orientation: Of volumes: `limner.training.orientation.CANONICAL` where the files say
+            how the body lies; "" where they don't.
+    """
+
+    orientation: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the layout as plain JSON values."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Layout:
+        """Return what `to_json` wrote."""
+        plain: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v
+            for k, v in values.items()
+            if k in cls.__dataclass_fields__
+        }
+        return cls(**plain)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +59,10 @@ class Samples:
         in_time: Whether the items follow each other in time, so that a fair split cuts once
             instead of shuffling neighbours apart.
         notes: What was done to the data while reading, in sentences.
+        layout: How the items were read.
+        groups: Shape (N,): whose each item is (a record, a patient), so that a split keeps
+            them together; empty where it is not known.
+        grouped_by: What the groups are, in a word; "" where there are none.
     """
 
     values: FloatArray
@@ -41,6 +71,9 @@ class Samples:
     names: tuple[str, ...]
     in_time: bool = False
     notes: tuple[str, ...] = ()
+    layout: Layout = field(default_factory=Layout)
+    groups: tuple[str, ...] = ()
+    grouped_by: str = ""
 
     def __post_init__(self) -> None:
         if self.values.ndim not in (3, 5):
@@ -82,6 +115,7 @@ class Samples:
             values=self.values[index],
             labels=self.labels[index],
             names=tuple(self.names[i] for i in index),
+            groups=tuple(self.groups[i] for i in index) if self.groups else (),
         )
 
     def counts(self) -> dict[str, int]:
@@ -103,48 +137,6 @@ def check_trainable(samples: Samples) -> None:
             f"training needs {word} of at least two classes, got {len(held)}"
             f"{f' ({held[0]})' if held else ''}; label some of another kind."
         )
-
-
-def split(samples: Samples, share: float, *, seed: int) -> tuple[Samples, Samples]:
-    """Split a set in two.
-
-    Items that follow each other in time are cut once: the second part holds the last `share`
-    of them. Others are drawn at random, class by class.
-
-    Args:
-        samples: At least two items.
-        share: Of the second part, in (0, 1).
-        seed: Of the random draw.
-
-    Returns:
-        The first and the second part. Drawn at random, every class with two items or more is
-        in both, and a class with one item stays in the first.
-
-    Raises:
-        InputError: If `share` is out of range or either part would be empty.
-    """
-    if not 0.0 < share < 1.0:
-        raise InputError(f"the share that is held out must lie between 0 and 1, got {share}.")
-    if samples.in_time:
-        cut = round(len(samples) * (1 - share))
-        first, second = np.arange(cut), np.arange(cut, len(samples))
-    else:
-        rng = np.random.default_rng(seed)
-        held: list[NDArray[np.int64]] = []
-        for label in range(samples.kinds):
-            rows = rng.permutation(np.flatnonzero(samples.labels == label))
-            count = round(len(rows) * share)
-            if len(rows) > 1 and count == 0:
-                count = 1
-            held.append(rows[: min(count, len(rows) - 1)] if len(rows) else rows)
-        second = np.sort(np.concatenate(held))
-        first = np.setdiff1d(np.arange(len(samples)), second)
-    if not len(first) or not len(second):
-        raise InputError(
-            f"{len(samples)} items are too few to hold {share:.0%} of them out; "
-            "give more, or test data of their own."
-        )
-    return samples.take(first), samples.take(second)
 
 
 def same_classes(samples: Samples, classes: Sequence[str]) -> Samples:

@@ -16,8 +16,9 @@ from limner.training.array_model import ArrayModel, ArrayNet, Net, Scaling, load
 from limner.training.array_report import Answer, ArrayReport, answer, figures_of
 from limner.training.distort import SeriesDistortion
 from limner.training.extras import require
-from limner.training.samples import Samples, same_classes, split
+from limner.training.samples import Samples, same_classes
 from limner.training.series_files import SeriesOptions, find_test_file, read_series
+from limner.training.splits import leaks, split
 
 EPOCHS, MEMBERS, WIDTH = 30, 2, 16
 SHIFT_SHARE = 0.03
@@ -33,6 +34,7 @@ def train_series(
     seed: int = 0,
     out: str | Path | None = None,
     hold_out: float = HOLD_OUT,
+    group: str | None = None,
     options: SeriesOptions | None = None,
     net: Net = "resnet",
     width: int = WIDTH,
@@ -47,11 +49,11 @@ def train_series(
     Args:
         source: As `read_series` takes it, or what it returned.
         test: Test series of the same kind. Default: the ``*_TEST`` file beside a UCR
-            ``*_TRAIN`` file; without one, a part of the source that is held out (drawn by
-            class; for records the last part in time).
+            ``*_TRAIN`` file; without one, a part of the source that is held out.
         seed: Of everything that is drawn.
         out: Folder for the model; None to write nothing.
         hold_out: Share of the source that is held out where there is no test data.
+        group: What stays together then, as `limner.training.splits.split` takes it.
         options: How files are read.
         net: `resnet`, `frmodel` (the notes'), `nn4_small2`, or these with `_half`.
         width: Channels of the first stage of a `resnet`.
@@ -75,14 +77,12 @@ def train_series(
     if test is None and not isinstance(source, Samples):
         test = find_test_file(source)
     if test is None:
-        train, held = split(train, hold_out, seed=seed)
-        tested_on = (
-            f"the last {hold_out:.0%} in time" if held.in_time else f"{hold_out:.0%} held out"
-        )
+        train, held, tested_on = split(train, hold_out, seed=seed, group=group)
     else:
         held = test if isinstance(test, Samples) else read_series(test, options=options)
         tested_on = "test data given" if isinstance(test, Samples) else str(test)
     held = same_classes(held, train.classes)
+    train = replace(train, notes=(*train.notes, *leaks(train, held)))
     if held.shape != train.shape:
         raise InputError(
             f"the test series have {held.shape} leads and samples, those for training "

@@ -7,15 +7,17 @@ depth = time, height, width.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from limner.errors import InputError, MissingExtraError, UnknownNameError
+from limner.errors import InputError, MissingExtraError
+from limner.training import nifti
 from limner.training.array_files import (
     MAX_BYTES,
     Part,
@@ -24,40 +26,14 @@ from limner.training.array_files import (
     npz_parts,
     read_npz,
 )
-from limner.training.extras import require
-from limner.training.samples import FloatArray, Samples, from_names
+from limner.training.dicom import is_dicom
+from limner.training.dicom_stack import NoSuchSeriesError, read_dicom
+from limner.training.orientation import CANONICAL
+from limner.training.samples import FloatArray, Layout, Samples, from_names
+from limner.training.volume_items import KNOWN, VIDEO_ENDINGS, Item, find_items
+from limner.training.volume_options import DEFAULT_SIDE, MAX_VOXELS, Scan, VolumeOptions, middle
 
-Larger = Literal["refuse", "crop"]
-
-DEFAULT_SIDE = 32
-MAX_SIDE = 512
-MAX_VOXELS = 512 * 512 * 512
-VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif")
 _PARTS: tuple[Part, ...] = ("train", "val", "test")
-
-
-@dataclass(frozen=True)
-class VolumeOptions:
-    """How volumes are read.
-
-    Attributes:
-        side: Voxels along each side of what the network reads; None keeps the arrays of an
-            npz file as they are and takes `DEFAULT_SIDE` for files of other kinds.
-        larger: `refuse` a volume of more than `MAX_VOXELS`, or `crop` its middle.
-        frame: Which of the volumes of a 4-D NIfTI to read; None refuses 4-D files.
-    """
-
-    side: int | None = None
-    larger: Larger = "refuse"
-    frame: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.side is not None and not 8 <= self.side <= MAX_SIDE:
-            raise InputError(f"side must lie between 8 and {MAX_SIDE}, got {self.side}.")
-        if self.larger not in get_args(Larger):
-            raise UnknownNameError(f"larger must be 'refuse' or 'crop', got {self.larger!r}.")
-        if self.frame is not None and self.frame < 0:
-            raise InputError(f"frame must be 0 or larger, got {self.frame}.")
 
 
 def read_volumes(
@@ -68,8 +44,8 @@ def read_volumes(
     Args:
         source: An npz file with ``values`` and ``labels`` or with ``train_images``,
             ``train_labels`` and so on; or a folder with one folder a class, or with
-            ``train``, ``val`` and ``test`` folders of those. Inside a class: NIfTI, npy or
-            video files, and folders of DICOM slices.
+            ``train``, ``val`` and ``test`` folders of those. Inside a class: volumes as
+            `read_volume` takes them, in folders below too (CLASS/PATIENT/SERIES/*.dcm).
         part: Which part to read, where the source has parts.
         options: How to read.
 
@@ -82,17 +58,19 @@ def read_volumes(
     path = Path(source)
     if path.suffix == ".npz" and path.is_file():
         samples = read_npz(path, dims=3, part=part)
+        if how.gaps == "fill":
+            samples = replace(samples, values=np.stack([fill_gaps(v) for v in samples.values]))
         check_finite(samples.values, path)
         if how.side is None or set(samples.shape[1:]) == {how.side}:
             return samples
         resized = np.stack([fit_cube(v, how.side) for v in samples.values])
-        return Samples(resized, samples.labels, samples.classes, samples.names)
+        return replace(samples, values=resized)
     if path.is_dir():
         return _read_folder(path / part if part else path, how)
     if path.exists():
         raise InputError(
-            f"{path} is one volume without a label; training needs an npz file with labels or a "
-            "folder with one folder a class."
+            f"{path} is a single file without a label; training needs an npz file with labels or "
+            "a folder with one folder a class."
         )
     raise InputError(f"{path} does not exist.")
 
@@ -111,78 +89,160 @@ def _read_folder(folder: Path, how: VolumeOptions) -> Samples:
     if not folder.is_dir():
         raise InputError(f"{folder} does not exist.")
     side = how.side or DEFAULT_SIDE
-    found = [
-        (kind.name, item)
-        for kind in sorted(p for p in folder.iterdir() if p.is_dir())
-        for item in sorted(kind.iterdir())
-        if not item.name.startswith(".") and is_volume(item)
-    ]
+    found, passed = [], []
+    for kind in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
+        items, others = find_items(kind)
+        found += [(kind.name, item) for item in items]
+        passed += others
     if not found:
         raise InputError(
-            f"{folder} holds no labelled volumes; expected one folder a class with NIfTI, npy or "
-            "video files or folders of DICOM slices in it."
+            f"{folder} holds no labelled volumes; expected one folder a class with "
+            f"{KNOWN} in it{_names_of(passed, folder)}."
         )
-    volumes = []
-    for _, item in found:
-        volumes.append(read_volume(item, options=VolumeOptions(side, how.larger, how.frame)))
-        check_size(side**3 * len(volumes[0]) * len(found), f"{folder} at {side} voxels a side")
-    channels = {v.shape[0] for v in volumes}
+    scans, labels, names = [], [], []
+    for label, item in found:
+        try:
+            scan = _cube(read_item(item, how), side)
+        except NoSuchSeriesError:
+            passed.append(item.path)
+            continue
+        check_size(side**3 * len(scan.values) * len(found), f"{folder} at {side} voxels a side")
+        scans.append(replace(scan, patient=scan.patient or item.patient))
+        labels.append(label)
+        names.append(str(item.path.relative_to(folder)))
+    if not scans:
+        raise InputError(f"no folder of {folder} has the series {how.series!r}.")
+    channels = {s.values.shape[0] for s in scans}
     if len(channels) > 1:
         raise InputError(f"{folder} mixes volumes of {sorted(channels)} channels; give one kind.")
-    labels, items = [label for label, _ in found], [item for _, item in found]
-    names = [str(item.relative_to(folder)) for item in items]
-    return from_names(np.stack(volumes), labels, names=names)
+    lies, said = _orientation(scans, names, folder)
+    notes = [*_passed_over(passed, folder), *said, *(n for s in scans for n in s.notes)]
+    patients = [s.patient for s in scans]
+    return replace(
+        from_names(np.stack([s.values for s in scans]), labels, names=names, notes=notes),
+        layout=Layout(orientation=lies),
+        groups=tuple(patients) if all(patients) else (),
+        grouped_by="patient" if all(patients) else "",
+    )
 
 
-def is_volume(path: Path) -> bool:
-    """Tell by its name whether a file or folder is a volume that can be read."""
-    if path.is_dir():
-        return any(p.is_file() for p in path.iterdir())
-    return path.name.lower().endswith((".nii", ".nii.gz", ".npy", *VIDEO_ENDINGS))
+def _orientation(
+    scans: Sequence[Scan], names: Sequence[str], folder: Path
+) -> tuple[str, list[str]]:
+    """Return how a set of scans lies, and sentences about what was turned or is unknown."""
+    stored = Counter(s.stored for s in scans if s.orientation)
+    notes = []
+    if len(stored) > 1:
+        kinds = ", ".join(f"{n} {word}" for word, n in stored.most_common())
+        notes.append(f"{folder}: the volumes lay differently ({kinds}); all were turned alike.")
+    unknown = [n for n, s in zip(names, scans, strict=True) if not s.orientation]
+    if stored and unknown:
+        raise InputError(
+            f"{folder}: {len(unknown)} of {len(scans)} volumes do not say how the body lies in "
+            f"them, such as {unknown[0]}, the others do; give their headers an orientation, or "
+            "train on one kind alone."
+        )
+    scanned = any(s.spacing is not None for s in scans)
+    if unknown and scanned and any(not n.endswith((".npy", *VIDEO_ENDINGS)) for n in unknown):
+        notes.append(
+            f"{folder}: {len(unknown)} volumes do not say how the body lies in them, such as "
+            f"{unknown[0]}; they were read as they are stored."
+        )
+    return (CANONICAL if stored else ""), notes
+
+
+def _passed_over(passed: Sequence[Path], folder: Path) -> list[str]:
+    """Return a sentence about what was not read, if there is any."""
+    if not passed:
+        return []
+    return [
+        f"{folder}: {len(passed)} files are no volumes that can be read{_names_of(passed, folder)}."
+    ]
+
+
+def _names_of(passed: Sequence[Path], folder: Path) -> str:
+    if not passed:
+        return ""
+    names = ", ".join(str(p.relative_to(folder)) for p in passed[:5])
+    return f" and were left out: {names}{', ...' if len(passed) > 5 else ''}"
 
 
 def read_volume(source: str | Path, *, options: VolumeOptions | None = None) -> FloatArray:
     """Read one volume.
 
     Args:
-        source: A NIfTI file (``.nii``, ``.nii.gz``), an npy array (D, H, W) or (C, D, H, W),
-            a folder of DICOM slices, or a video.
+        source: A NIfTI, Analyze, FreeSurfer or MINC file, an npy array (D, H, W) or
+            (C, D, H, W), a folder of DICOM slices or one DICOM file, or a video.
         options: How to read. With a `side`, the volume is brought into a cube.
 
     Returns:
         Shape (C, D, H, W), float32: the file's own values (Hounsfield units for CT), videos
-        0..255 grey. NIfTI axes are in the file's order.
+        0..255 grey. Where the file says how the body lies, depth runs from the feet to the
+        head, height from front to back and width from the patient's right to the left.
 
     Raises:
-        InputError: If it cannot be read, is 4-D without a `frame`, holds values that are not
-            finite, or is too large and must not be cropped.
-        MissingExtraError: If nibabel, pydicom or av is not installed.
+        InputError: If it cannot be read, holds several volumes and no `frame` is chosen, its
+            slices do not belong together, values are missing and must not be filled, or it
+            is too large and must not be cropped.
+        MissingExtraError: If nibabel, pydicom, a decoder or av is not installed.
     """
+    return read_scan(source, options=options).values
+
+
+def read_scan(source: str | Path, *, options: VolumeOptions | None = None) -> Scan:
+    """Read one volume as `read_volume` does, with what its file says of it."""
     how = options or VolumeOptions()
     path = Path(source)
-    name = path.name.lower()
-    spacing: tuple[float, ...] = (1.0, 1.0, 1.0)
-    if path.is_dir():
-        values, spacing = _dicom(path, how)
+    scan = read_item(Item(path), how)
+    return scan if how.side is None else _cube(scan, how.side)
+
+
+def read_item(item: Item, how: VolumeOptions) -> Scan:
+    """Read one volume with its own sides."""
+    path, name = item.path, item.path.name.lower()
+    if item.files:
+        scan = read_dicom(item.files, path, how)
+    elif path.is_dir():
+        scan = read_dicom(sorted(p for p in path.iterdir() if p.is_file()), path, how)
     elif not path.is_file():
         raise InputError(f"{path} does not exist.")
-    elif name.endswith((".nii", ".nii.gz")):
-        values, spacing = _nifti(path, how)
+    elif name.endswith(nifti.ENDINGS):
+        scan = nifti.read_scan(path, how)
     elif name.endswith(".npy"):
-        values = _npy(path, how)
+        scan = Scan(_npy(path, how))
     elif name.endswith(VIDEO_ENDINGS):
-        values = _video(path, how)
+        scan = Scan(_video(path, how), spacing=None)
+    elif is_dicom(path):
+        scan = read_dicom([path], path, how)
     else:
-        raise InputError(
-            f"{path} is not a volume: known are .nii, .nii.gz, .npy, a folder of DICOM slices "
-            f"and videos ({', '.join(VIDEO_ENDINGS)})."
-        )
-    check_finite(values, path)
-    if how.side is None:
+        raise InputError(f"{path} is no volume that can be read; known are {KNOWN}.")
+    return _without_gaps(scan, how, path)
+
+
+def _without_gaps(scan: Scan, how: VolumeOptions, path: Path) -> Scan:
+    """Refuse values that are missing, or fill them as outside the field of view."""
+    missing = int((~np.isfinite(scan.values)).sum())
+    if how.gaps == "refuse":
+        check_finite(scan.values, path, "mend it, or ask for gaps to be filled (--gaps fill)")
+    elif missing == scan.values.size:
+        raise InputError(f"{path} holds no finite value at all.")
+    elif missing:
+        note = f"{path}: {missing} voxels are missing and were given its smallest value."
+        return replace(scan, values=fill_gaps(scan.values), notes=(*scan.notes, note))
+    return scan
+
+
+def fill_gaps(values: FloatArray) -> FloatArray:
+    """Return an array with its smallest finite value where it is not finite."""
+    known = np.isfinite(values)
+    if known.all() or not known.any():
         return values
+    return np.where(known, values, values[known].min())
+
+
+def _cube(scan: Scan, side: int) -> Scan:
     # Time is no length: a video's frames are brought to the side by themselves.
-    proportions = None if name.endswith(VIDEO_ENDINGS) else spacing
-    return fit_cube(values, how.side, spacing=proportions)
+    return replace(scan, values=fit_cube(scan.values, side, spacing=scan.spacing))
 
 
 def fit_cube(
@@ -223,58 +283,6 @@ def fit_cube(
     return np.pad(resized, [(0, 0), *pads], constant_values=floor).astype(np.float32)
 
 
-def _middle(shape: Sequence[int], how: VolumeOptions, path: Path) -> tuple[slice, ...]:
-    """Return the part of a volume that is read: all of it, or its middle if it is too large."""
-    if int(np.prod(shape)) <= MAX_VOXELS:
-        return tuple(slice(0, n) for n in shape)
-    if how.larger == "refuse":
-        raise InputError(
-            f"{path} has {' x '.join(map(str, shape))} voxels, more than the {MAX_VOXELS:,} that "
-            "are read at once; shrink it, or ask for its middle to be cropped."
-        )
-    most = round(MAX_VOXELS ** (1 / 3))
-    left = sorted(range(3), key=lambda axis: shape[axis])
-    keep, room = list(shape), float(MAX_VOXELS)
-    for number, axis in enumerate(left):  # the short sides whole, the long ones cut evenly
-        most = int(room ** (1 / (3 - number)))
-        keep[axis] = min(shape[axis], most)
-        room /= keep[axis]
-    return tuple(slice((n - k) // 2, (n - k) // 2 + k) for n, k in zip(shape, keep, strict=True))
-
-
-def _nifti(path: Path, how: VolumeOptions) -> tuple[FloatArray, tuple[float, ...]]:
-    require("nibabel")
-    import nibabel
-
-    try:
-        image = cast(Any, nibabel.load(path))
-        shape = tuple(int(n) for n in image.shape)
-    except Exception as error:
-        raise InputError(f"{path} cannot be read as NIfTI: {error}.") from error
-    frame: tuple[int, ...] = ()
-    if len(shape) == 4 and shape[3] == 1:
-        frame = (0,)
-    elif len(shape) == 4:
-        if how.frame is None:
-            raise InputError(
-                f"{path} is 4-D ({' x '.join(map(str, shape))}): {shape[3]} volumes in one file; "
-                f"choose one of them, 0 to {shape[3] - 1}."
-            )
-        if how.frame >= shape[3]:
-            raise InputError(f"{path} has frames 0 to {shape[3] - 1}, got {how.frame}.")
-        frame = (how.frame,)
-    elif len(shape) != 3:
-        raise InputError(f"{path} must be 3-D, got {len(shape)}-D ({shape}).")
-    window = _middle(shape[:3], how, path)
-    try:  # only the window is read from the disk
-        values = np.asarray(image.dataobj[(*window, *frame)], dtype=np.float32)
-    except Exception as error:
-        raise InputError(f"{path} cannot be read as NIfTI: {error}.") from error
-    zooms = tuple(float(z) for z in image.header.get_zooms()[:3])
-    spacing = zooms if all(z > 0 for z in zooms) else (1.0, 1.0, 1.0)
-    return values[None], spacing
-
-
 def _npy(path: Path, how: VolumeOptions) -> FloatArray:
     try:
         mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -285,17 +293,9 @@ def _npy(path: Path, how: VolumeOptions) -> FloatArray:
             f"{path} must hold numbers of shape (D, H, W) or (C, D, H, W), got {mapped.dtype} of "
             f"shape {mapped.shape}."
         )
-    d, h, w = _middle(mapped.shape[-3:], how, path)
+    d, h, w = middle(mapped.shape[-3:], how, path)
     values = np.asarray(mapped[..., d, h, w], dtype=np.float32)
     return values if values.ndim == 4 else values[None]
-
-
-def _dicom(folder: Path, how: VolumeOptions) -> tuple[FloatArray, tuple[float, ...]]:
-    """Read a folder of slices, in order of their place along the scan."""
-    require("pydicom")
-    from limner.training.dicom import read_slices
-
-    return read_slices(folder, window=lambda shape: _middle(shape, how, folder))
 
 
 def _video(path: Path, how: VolumeOptions) -> FloatArray:

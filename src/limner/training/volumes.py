@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,15 +15,12 @@ from limner.training.array_model import ArrayModel, ArrayNet, Net, Scaling, load
 from limner.training.array_report import Answer, ArrayReport, answer
 from limner.training.distort import VolumeDistortion
 from limner.training.extras import require
-from limner.training.samples import Samples, from_names, same_classes, split
+from limner.training.samples import Layout, Samples, from_names, same_classes
 from limner.training.series import describe_net, train_and_test
-from limner.training.volume_files import (
-    VolumeOptions,
-    is_volume,
-    read_volume,
-    read_volumes,
-    volume_parts,
-)
+from limner.training.splits import leaks, split
+from limner.training.volume_files import read_scan, read_volumes, volume_parts
+from limner.training.volume_items import find_items
+from limner.training.volume_options import VolumeOptions
 
 EPOCHS, MEMBERS, WIDTH = 25, 1, 16
 HOLD_OUT = 0.2
@@ -37,6 +35,7 @@ def train_volumes(
     seed: int = 0,
     out: str | Path | None = None,
     hold_out: float = HOLD_OUT,
+    group: str | None = None,
     options: VolumeOptions | None = None,
     net: Net = "resnet",
     width: int = WIDTH,
@@ -58,6 +57,7 @@ def train_volumes(
         seed: Of everything that is drawn.
         out: Folder for the model; None to write nothing.
         hold_out: Share of the source that is held out where there is no test data.
+        group: What stays together then, as `limner.training.splits.split` takes it.
         options: How files are read.
         net: `resnet`, `frmodel` (the notes'), `nn4_small2`, or these with `_half`.
         width: Channels of the first stage of a `resnet`.
@@ -79,8 +79,14 @@ def train_volumes(
         MissingExtraError: If `limner[train]` is not installed.
     """
     require("lightning")
-    train, held, tested_on = _train_and_test(source, test, hold_out, options, seed)
+    train, held, tested_on = _train_and_test(source, test, hold_out, group, options, seed)
     held = same_classes(held, train.classes)
+    if held.layout != train.layout:
+        raise InputError(
+            "of the training and the test volumes only one kind says how the body lies in it; "
+            "give both as files that say it, or both as arrays."
+        )
+    train = replace(train, notes=(*train.notes, *leaks(train, held)))
     if held.shape != train.shape:
         raise InputError(
             f"the test volumes have {held.shape} channels and voxels, those for training "
@@ -98,6 +104,7 @@ def train_volumes(
             members=members,
             depths=depths,
             scaling=scaling,
+            layout=train.layout,
             dropout=0.3 if net == "resnet" else 0.0,
         ),
     )
@@ -120,6 +127,7 @@ def _train_and_test(
     source: str | Path | Samples,
     test: str | Path | Samples | None,
     hold_out: float,
+    group: str | None,
     options: VolumeOptions | None,
     seed: int,
 ) -> tuple[Samples, Samples, str]:
@@ -139,14 +147,13 @@ def _train_and_test(
         return train, read_volumes(test, part=inner, options=options), str(test)
     if "test" in parts and not isinstance(source, Samples):
         return train, read_volumes(source, part="test", options=options), "its test part"
-    train, held = split(train, hold_out, seed=seed)
-    return train, held, f"{hold_out:.0%} held out"
+    return split(train, hold_out, seed=seed, group=group)
 
 
 def read_for(
     model: ArrayModel, source: str | Path, *, options: VolumeOptions | None = None
 ) -> Samples:
-    """Read volumes for a model: one file, a folder of DICOM slices, or a labelled set.
+    """Read volumes for a model: a file, DICOM slices, a folder without labels, a labelled set.
 
     Raises:
         InputError: If the model is not one of volumes, or the source cannot be read.
@@ -155,14 +162,43 @@ def read_for(
         raise InputError(f"this model is one of {model.net.kind}; give one of volumes.")
     path = Path(source)
     how = replace(options or VolumeOptions(), side=model.net.shape[1])
-    single = path.is_file() and is_volume(path)
     if path.is_dir() and not any(p.is_dir() for p in path.iterdir()):
-        single = True
-    if single:
-        values = read_volume(path, options=how)
-        return from_names(values[None], [UNKNOWN], names=[path.name])
-    parts = volume_parts(path)
-    return read_volumes(path, part="test" if "test" in parts else None, options=how)
+        items, _ = find_items(path)
+        loose = [item.path for item in items if not item.files]
+        samples = _unlabelled(loose or [path], how)
+    elif path.is_file() and path.suffix != ".npz":
+        samples = _unlabelled([path], how)
+    else:
+        parts = volume_parts(path)
+        samples = read_volumes(path, part="test" if "test" in parts else None, options=how)
+    note = _orientation_note(samples.layout.orientation, model.net.layout.orientation)
+    return replace(samples, notes=(*samples.notes, *note))
+
+
+def _unlabelled(paths: Sequence[Path], how: VolumeOptions) -> Samples:
+    scans = [read_scan(path, options=how) for path in paths]
+    lies = {s.orientation for s in scans}
+    samples = from_names(
+        np.stack([s.values for s in scans]),
+        [UNKNOWN] * len(scans),
+        names=[p.name for p in paths],
+        notes=[n for s in scans for n in s.notes],
+    )
+    return replace(samples, layout=Layout(orientation=lies.pop() if len(lies) == 1 else ""))
+
+
+def _orientation_note(asked: str, trained: str) -> tuple[str, ...]:
+    if asked == trained:
+        return ()
+    if trained:
+        return (
+            "how the body lies is not said by what was asked; the model was trained on volumes "
+            "that say it, and its answer is wrong where the body lies otherwise.",
+        )
+    return (
+        "the model was trained on volumes that do not say how the body lies; this one was turned "
+        "to lie as limner reads them all, which need not be how those lay.",
+    )
 
 
 def classify_volume(

@@ -39,8 +39,8 @@ def load_network(
 
     Args:
         name: `vgg19`, `vgg16`, `vgg16_oxford`, `alexnet`, `vgg16_hed` (their convolutions),
-            `facenet`, `dlib` (embedders of faces), `frmodel` (the notes'), `nn4_small2` (OpenFace's),
-            `small_resnet`, or a model of torchvision or timm: `resnet18`,
+            `facenet`, `dlib` (embedders of faces), `frmodel` (the notes'), `nn4_small2`
+            (OpenFace's), `small_resnet`, or a model of torchvision or timm: `resnet18`,
             `torchvision/resnet18`, `timm/convnext_atto`.
         weights: None for the published ones, `random` for none, or a file: safetensors, or a
             PyTorch checkpoint, which is read without unpickling code.
