@@ -1,8 +1,8 @@
 """The studio on Hugging Face Spaces: the page alone, for visitors who do not know each other.
 
 A Space is public, so nobody is enrolled from it: two sample people are known, everything else
-works. Duplicate the Space, make it private and set the variable ``LIMNER_ENROL=1`` to enrol
-people of your own; they are kept in the Space's storage.
+works, and nobody sees what another one paints. Duplicate the Space, make it private and set
+the variable ``LIMNER_ENROL=1`` to enrol people of your own; they are kept in its storage.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import uvicorn
 from fastapi import FastAPI
 
 from limner.service import Settings
 from limner.service.engine import Engine
+from limner.service.run import serve
 from limner.studio import mount_page, pictures
 
 PORT = int(os.environ.get("PORT", "7860"))
@@ -31,7 +31,14 @@ def make_app(folder: Path, *, can_enrol: bool) -> FastAPI:
         folder: Of the gallery and the jobs.
         can_enrol: Whether visitors may enrol people.
     """
-    engine = Engine(Settings(gallery=folder / "gallery.limner", state=folder / "service"))
+    settings = Settings(
+        gallery=folder / "gallery.limner",
+        state=folder / "service",
+        host="0.0.0.0",
+        port=PORT,
+        keep_results_h=1,
+    )
+    engine = Engine(settings)
 
     def begin() -> None:
         engine.open_or_log()
@@ -51,7 +58,7 @@ def make_app(folder: Path, *, can_enrol: bool) -> FastAPI:
         title="limner", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan
     )
     app.state.limner = engine
-    return mount_page(app, can_enrol=can_enrol)
+    return mount_page(app, can_enrol=can_enrol, strangers=True)
 
 
 def introduce(engine: Engine) -> None:
@@ -67,4 +74,4 @@ if __name__ == "__main__":
     storage = os.environ.get("LIMNER_DATA")
     home = Path(storage) if storage else Path(tempfile.mkdtemp(prefix="limner-space-"))
     page = make_app(home, can_enrol=os.environ.get("LIMNER_ENROL") == "1")
-    uvicorn.run(page, host="0.0.0.0", port=PORT, server_header=False, access_log=False)
+    serve(page)

@@ -3,70 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import matplotlib.cbook
 import pytest
 import skimage.data
 from PIL import Image
+from servers import Running, jpeg
 
 from limner import Client
-
-HERE = Path(__file__).parent
-
-
-class Running:
-    """A server in a process of its own."""
-
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        self.folder = folder
-        self.settings = {
-            "port": 0,
-            "gallery": str(folder / "g.limner"),
-            "state": str(folder / "state"),
-            **settings,
-        }
-        self.process: subprocess.Popen[str] | None = None
-        self.address = ""
-
-    def start(self, *, wait: bool = True) -> Running:
-        code = [sys.executable, str(HERE / "serve_with.py"), json.dumps(self.settings)]
-        self.log = open(self.folder / "log", "a")
-        self.process = subprocess.Popen(
-            code, stdout=subprocess.PIPE, stderr=self.log, text=True, env={**os.environ}
-        )
-        assert self.process.stdout is not None
-        self.address = self.process.stdout.readline().strip()
-        assert self.address.startswith("http://"), (self.folder / "log").read_text()
-        if wait:
-            with self.client() as client:
-                began = time.monotonic()
-                while not client.is_ready():
-                    assert time.monotonic() - began < 240, (self.folder / "log").read_text()
-                    time.sleep(0.05)
-        return self
-
-    def client(self, key: str | None = None, **options: Any) -> Client:
-        return Client(self.address, key=key, **options)
-
-    def end(self, how: int = signal.SIGTERM) -> int:
-        assert self.process is not None
-        if self.process.poll() is None:
-            self.process.send_signal(how)
-        status = self.process.wait(120)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        self.log.close()
-        return status
 
 
 @pytest.fixture(scope="session")
@@ -102,12 +47,6 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     ).start()
     yield running
     running.end()
-
-
-def jpeg(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.convert("RGB").save(buffer, "JPEG", quality=92)
-    return buffer.getvalue()
 
 
 @pytest.fixture(scope="session")

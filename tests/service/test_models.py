@@ -7,8 +7,8 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+from servers import Running
 
-from conftest import Running
 from limner import errors
 from limner.service.shelf import find, shelved
 

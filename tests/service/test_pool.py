@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
+from limner import images
 from limner.errors import ImageError, InputError, ServiceError
 from limner.images import Limits
 from limner.service import pool as pool_module
@@ -64,7 +66,7 @@ def made() -> Iterator[Callable[..., tuple[Pool, Squares, Colours]]]:
 
     def make(**given: Any) -> tuple[Pool, Squares, Colours]:
         squares, colours = Squares(), Colours()
-        chosen = {"threads": 2, "batch": 4, "queue": 100, "max_faces": 20, "limits": Limits()}
+        chosen = {"threads": 2, "batch": 4, "queue": 100, "max_faces": 20, "read": images.read}
         pools.append((Pool(squares, colours, **{**chosen, **given}), squares))
         return pools[-1][0], squares, colours
 
@@ -163,7 +165,7 @@ def test_a_bad_photo_spoils_no_other(made):
 
 
 def test_too_many_faces_and_too_many_pixels_are_refused(made):
-    pool, _, _ = made(max_faces=2, limits=Limits(max_pixels=16))
+    pool, _, _ = made(max_faces=2, read=partial(images.read, limits=Limits(max_pixels=16)))
     with pytest.raises(InputError, match=r"shows 3 faces; at most 2"):
         pool.submit(photo(3, 1)).result(30)
     with pytest.raises(ImageError, match="pixels"):

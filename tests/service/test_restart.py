@@ -12,8 +12,8 @@ import time
 
 import pytest
 from PIL import Image
+from servers import Running, jpeg
 
-from conftest import Running, jpeg
 from limner.errors import LimnerError, ServiceError
 
 
@@ -168,7 +168,11 @@ def test_serve_prints_its_address_and_ends_with_status_0(tmp_path):
     lines = [process.stdout.readline() for _ in range(4)]
     assert json.loads("".join(lines))["address"].startswith("http://127.0.0.1:")
     taken = json.loads("".join(lines))["address"].rsplit(":", 1)[1]
-    busy = limner("serve", "--no-page", "--port", taken, *where)
+    again = limner("serve", "--no-page", "--port", "0", *where)
+    assert again.returncode == 2
+    assert "another service uses the state folder" in again.stderr
+    other = ["--state", str(tmp_path / "other"), *where[2:]]
+    busy = limner("serve", "--no-page", "--port", taken, *other)
     assert busy.returncode == 2
     assert "cannot be listened on" in busy.stderr
     process.send_signal(signal.SIGTERM)

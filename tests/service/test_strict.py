@@ -9,8 +9,8 @@ from collections import Counter
 import httpx
 import pytest
 from PIL import Image
+from servers import jpeg
 
-from conftest import jpeg
 from limner import errors
 from limner.errors import ServiceError
 from limner.service.keys import Keys

@@ -28,6 +28,14 @@ def serve(
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")
     ] = 8000,
+    keys: Annotated[
+        bool,
+        typer.Option(
+            "--keys",
+            help="Demand an API key on this machine, too: needed behind a reverse proxy. "
+            "Always so on any other address.",
+        ),
+    ] = False,
     page: Annotated[
         bool, typer.Option("--page/--no-page", help="Serve the page, or the HTTP interface alone.")
     ] = True,
@@ -95,6 +103,7 @@ def serve(
     settings = make_settings(
         host=host,
         port=port,
+        demand_keys=True if keys else None,
         models=models,
         state=state,
         keep_chips=keep_chips,
@@ -131,7 +140,8 @@ def make_settings(**values: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]).replace("_", "-")
-        raise InputError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
+        words = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{where}: {words}" if where else words) from error
 
 
 def run_service(settings: Settings, *, page: bool, json: bool = False) -> None:
@@ -186,7 +196,7 @@ def _check_keys(settings: Settings, app: Any) -> None:
         return
     if not any(key.revoked is None for key in app.state.limner.keys.all()):
         raise InputError(
-            f"{settings.host} can be reached from other machines, so every request needs an API "
-            "key, and there is none yet: make one with `limner keys make LABEL --scope admin`."
+            "every request needs an API key (--keys, or an address that other machines reach), and "
+            "there is none yet: make one with `limner keys make LABEL --scope admin`."
         )
     output.note("every request needs an API key; put TLS in front of it (docs/service.md).")

@@ -177,6 +177,8 @@ class YuNet:
     def detect(self, image: ImageArray) -> list[Face]:
         """Return the faces of an upright RGB photo, shape (H, W, 3), largest first."""
         height, width = image.shape[:2]
+        if min(height, width) < self.min_size:  # a ribbon of a million pixels holds no face
+            return []
         rows = self._search(image, plan_windows(height, width, min_size=self.min_size), self._run)
         rows = self._search_crowd(image, rows)
         faces = [_to_face(row) for row in rows]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from limner.errors import ImageError
 from limner.images import deep, kinds, raw
+from limner.images.bounds import check_cost
 from limner.images.colour import onto_white, to_srgb, to_srgb_float
 from limner.images.sources import Limits, printable
 
@@ -143,6 +144,7 @@ def decode(data: bytes, limits: Limits, name: str) -> Pixels:
             return deep.rare_tiff(data, limits, name)
         raise
     with image:
+        check_cost(image, data, limits, name)
         if image.format == "JPEG" and image.mode == "RGB" and "icc_profile" not in image.info:
             fast = _fast_jpeg(data, image.size)
             if fast is not None:

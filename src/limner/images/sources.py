@@ -27,19 +27,21 @@ _CHUNK = 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a picture may cost at most; both are checked before anything is decoded.
+    """What a picture may cost at most; all of it is checked before anything is decoded.
 
     Attributes:
         max_bytes: Size of the file. A file object is never read further than one byte
             beyond it.
         max_pixels: Width times height, as the header states them.
+        max_decoded_bytes: Pixels times channels, twice that for more than 8 bits.
     """
 
     max_bytes: int = 64 * _MEBI
     max_pixels: int = 100_000_000
+    max_decoded_bytes: int = 800_000_000
 
     def __post_init__(self) -> None:
-        for name in ("max_bytes", "max_pixels"):
+        for name in ("max_bytes", "max_pixels", "max_decoded_bytes"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"{name} must be a whole number of at least 1, got {value!r}.")

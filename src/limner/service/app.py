@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from limner.errors import LimnerError
 from limner.service.asking import each_once
 from limner.service.engine import Engine
 from limner.service.errors import Answer, answer_to, without_paths
@@ -25,6 +26,7 @@ from limner.service.routes import faces, health, jobs, models, people
 from limner.service.settings import Settings
 
 LOG = logging.getLogger("limner.service")
+_ROUTERS = tuple(part.router for part in (health, faces, people, jobs, models))
 _WORDS = {
     408: "TooSlow",
     404: "UnknownPath",
@@ -70,8 +72,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.limner = engine
-    for part in (health, faces, people, jobs, models):
-        app.include_router(part.router, dependencies=[Depends(each_once)])
+    for router in _ROUTERS:
+        app.include_router(router, dependencies=[Depends(each_once)])
     app.add_middleware(Guard, engine=engine)
     _add_handlers(app, engine)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
@@ -98,18 +100,16 @@ def _add_handlers(app: FastAPI, engine: Engine) -> None:
 
     app.add_exception_handler(HTTPException, refused)
     app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(Exception, failed)
-    from limner.errors import LimnerError
-
-    app.add_exception_handler(LimnerError, failed)
+    app.add_exception_handler(LimnerError, failed)  # any other exception is the guard's
 
 
 def _allowed(request: Request) -> list[str]:
     """Return the methods of every route that a path has, not of the first one alone."""
     found: set[str] = set()
-    for route in request.app.routes:
-        if route.matches(request.scope)[0] is not Match.NONE:
-            found |= getattr(route, "methods", None) or set()
+    for router in _ROUTERS:  # an application's own list need not show them
+        for route in router.routes:
+            if route.matches(request.scope)[0] is not Match.NONE:
+                found |= getattr(route, "methods", None) or set()
     return sorted(found)
 
 

@@ -14,6 +14,7 @@ from limner.errors import LimnerError, ServiceError
 from limner.faces import FaceAnalyzer
 from limner.images import Limits
 from limner.service.audit import Audit
+from limner.service.decoders import Decoders
 from limner.service.jobs import Jobs
 from limner.service.keys import Keys
 from limner.service.lane import SlowLane
@@ -81,17 +82,23 @@ class Engine:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.state = State(settings.state_folder)
+        self.state = State(settings.state_folder, exclusive=True)
         self.keys = Keys(self.state)
         self.audit = Audit(settings.state_folder)
         self.measures = Measures()
-        self.jobs = Jobs(self.state, settings)
+        self.limits = Limits(
+            max_bytes=settings.max_bytes,
+            max_pixels=settings.max_pixels,
+            max_decoded_bytes=4 * settings.max_pixels,
+        )
+        self.jobs = Jobs(self.state, settings, read=self.read_now)
         self.slow = SlowLane()
         self.stopping = threading.Event()
         self.problem: str | None = None
         self.under_way = 0  # requests that may bring a photo; the guard counts them
         self._closed = False
         self._gallery: Gallery | None = None
+        self._decoders: Decoders | None = None
         self._pool: Pool | None = None
         self._analyzer: PooledAnalyzer | None = None
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="limner-gallery")
@@ -108,8 +115,11 @@ class Engine:
         try:
             gallery = self._open_gallery()
             try:
+                self._decoders = Decoders(self.settings.workers, self.limits)
                 pool = self._open_pool(gallery)
             except BaseException:
+                if self._decoders is not None:
+                    self._decoders.close()
                 gallery.close()
                 raise
         except LimnerError as error:
@@ -157,7 +167,7 @@ class Engine:
             batch=chosen.batch,
             queue=chosen.queue,
             max_faces=chosen.max_faces,
-            limits=Limits(max_bytes=chosen.max_bytes, max_pixels=chosen.max_pixels),
+            read=self.read_now,
             on_batch=self.measures.batches.observe,
             under_way=lambda: self.under_way,
         )
@@ -189,6 +199,8 @@ class Engine:
         self.jobs.close()
         if self._pool is not None:
             self._pool.close()
+        if self._decoders is not None:
+            self._decoders.close()
         self._threads.shutdown(wait=True)
         self.slow.close()
         if self._gallery is not None:
@@ -201,8 +213,9 @@ class Engine:
 
     @property
     def ready(self) -> bool:
-        """Whether photos can be answered."""
-        return self._pool is not None and self._pool.alive and not self.stopping.is_set()
+        """Whether photos and jobs can be answered."""
+        alive = self._pool is not None and self._pool.alive and self.jobs.alive
+        return alive and not self.stopping.is_set()
 
     def _not_ready(self) -> ServiceError:
         words = "is stopping" if self.stopping.is_set() else "is not ready yet"
@@ -212,6 +225,11 @@ class Engine:
             kind="NotReady",
             retry_after_s=2,
         )
+
+    @property
+    def opened(self) -> bool:
+        """Whether everything was loaded."""
+        return self._pool is not None
 
     @property
     def gallery(self) -> Gallery:
@@ -283,9 +301,20 @@ class Engine:
         Raises:
             ImageError: If it cannot be read, or exceeds the limits.
         """
-        chosen = self.settings
-        limits = Limits(max_bytes=chosen.max_bytes, max_pixels=chosen.max_pixels)
-        return await self.run(images.read, data, limits=limits)
+        return await self.run(self.read_now, data)
+
+    def read_now(self, source: Source) -> ImageArray:
+        """Return a picture's pixels, (H, W, 3), uint8 RGB; a file's bytes are read in a child.
+
+        Raises:
+            ImageError: If it cannot be read, or exceeds the limits.
+            ServiceError: While the service is not ready.
+        """
+        if not isinstance(source, bytes):
+            return images.read(source, limits=self.limits)
+        if self._decoders is None:
+            raise self._not_ready()
+        return self._decoders.read(source)
 
     async def run(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Run something that waits for the disk on one of two threads beside the pool."""

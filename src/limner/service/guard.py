@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from limner.errors import ServiceError
 from limner.service.engine import Engine
@@ -25,6 +26,7 @@ from limner.service.errors import answer_to
 from limner.service.keys import LOCAL, Key
 from limner.service.pool import too_busy
 from limner.service.rates import Buckets
+from limner.service.settings import is_loopback
 
 LOG = logging.getLogger("limner.service")
 Scope = MutableMapping[str, Any]
@@ -34,11 +36,11 @@ Send = Callable[[Message], Awaitable[None]]
 
 OPEN_PATHS = ("/healthz", "/readyz")
 API = "/v1/"
-LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]", "::1")
 BODY_S = 60.0
 """How long a request may take to arrive."""
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
+_FORWARDED = ("forwarded", "via", "x-real-ip")
 _STOP_POLL_S = 0.5
 _DRAIN_BYTES, _DRAIN_S = 1 << 20, 1.0
 _REFUSALS_PER_MINUTE = 30
@@ -62,6 +64,17 @@ _HEADERS = {
 def is_api(path: str) -> bool:
     """Tell whether a path belongs to the API, not to the page."""
     return path.startswith(API) or path in (*OPEN_PATHS, "/metrics", "/openapi.json")
+
+
+def is_foreign(headers: dict[str, str], method: str) -> bool:
+    """Tell whether a page of another site makes a visitor's browser ask.
+
+    A link that somebody follows is a navigation, and may lead here; a picture, a script, a form or
+    a `fetch` of that page may not, whatever the method.
+    """
+    if headers.get("sec-fetch-site") not in ("cross-site", "same-site"):
+        return False
+    return method not in _SAFE or headers.get("sec-fetch-mode") != "navigate"
 
 
 class Guard:
@@ -112,6 +125,7 @@ class Guard:
         try:
             headers = _headers(visit.scope)
             self._check_origin(visit.scope, headers)
+            self._check_proxy(headers)
             visit.key = self._key(visit.scope, headers)
             self._check_rate(visit.key)
             visit.check_length(headers)
@@ -126,6 +140,11 @@ class Guard:
             await self.app(visit.scope, visit.receive, visit.send)
         except ServiceError as error:
             await visit.refuse(error)
+        except ClientDisconnect:
+            return  # nobody is there to be answered
+        except Exception as error:  # here, so that the answer has its id and its headers
+            LOG.exception("request %s failed", visit.id)
+            await visit.refuse(error)
         finally:
             if entered:
                 self.engine.under_way -= 1
@@ -139,15 +158,32 @@ class Guard:
         host = headers.get("host", "")
         if not self.engine.settings.keys_demanded:
             name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-            if name.lower() not in LOCAL_NAMES and self.engine.settings.demand_keys is None:
+            if not is_loopback(name.lower()) and self.engine.settings.demand_keys is None:
                 raise _forbidden("this service answers to localhost and 127.0.0.1 only.")
-        if scope.get("method") in _SAFE and not websocket:
-            return
+        method = "WEBSOCKET" if websocket else scope["method"]
+        if is_foreign(headers, method):
+            raise _forbidden("requests from pages of other sites are refused.")
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if method in _SAFE or origin is None:
+            return
+        if urlsplit(origin).netloc.lower() != host.lower():
             raise _forbidden("requests from pages of other sites are refused.")
-        if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
-            raise _forbidden("requests from pages of other sites are refused.")
+
+    def _check_proxy(self, headers: dict[str, str]) -> None:
+        """Refuse what came through a proxy where no key tells who is behind it; and a sub-path."""
+        if not self.engine.settings.keys_demanded and any(
+            name in _FORWARDED or name.startswith("x-forwarded-") for name in headers
+        ):
+            raise _forbidden(
+                "this service was started without keys and is for this machine alone, but the "
+                "request came through a proxy: start it with limner serve --keys."
+            )
+        if headers.get("x-forwarded-prefix", "/").strip("/") or headers.get("x-script-name"):
+            raise ServiceError(
+                "this service cannot lie below a path; give it a host name of its own.",
+                status=422,
+                kind="InvalidRequest",
+            )
 
     def _key(self, scope: Scope, headers: dict[str, str]) -> Key | None:
         """Return who asks.
@@ -162,12 +198,12 @@ class Guard:
                 return None
             if not self.engine.settings.keys_demanded:
                 return LOCAL
-        address = (scope.get("client") or ("?",))[0]
-        if self._refused.is_empty(address):
-            raise too_busy(60)
         key = self.engine.keys.check(sent) if sent else None
-        if key is None:
-            self._refused.take(address)
+        if key is None:  # only what is refused is slowed down: a good key always gets in
+            address = (scope.get("client") or ("?",))[0]
+            wait_s = self._refused.take(address)
+            if wait_s:
+                raise too_busy(wait_s)
             raise ServiceError(
                 "an API key is needed: Authorization: Bearer KEY (`limner keys make`)."
                 if not sent
@@ -230,11 +266,9 @@ class _Visit:
             )
 
     async def receive(self) -> Message:
-        """Pass the body on, and stop where it grows too large."""
-        if not self.is_api:
-            return await self._receive_for_page()
+        """Pass the body on, and stop where it grows too large or takes too long."""
         if self._ended:
-            return await self._receive()
+            return await (self._receive() if self.is_api else self._receive_for_page())
         try:  # a slow sender must not hold a place for ever
             async with asyncio.timeout(BODY_S - (time.perf_counter() - self.began)):
                 message = await self._receive()
@@ -243,6 +277,8 @@ class _Visit:
         if message["type"] == "http.request":
             self._body += len(message.get("body", b""))
             self._ended = not message.get("more_body", False)
+            if not self.is_api:  # the page has limits of its own
+                return message
             try:
                 self._check_bytes(self._body)
             except ServiceError as error:  # FastAPI lets only these through
@@ -281,7 +317,7 @@ class _Visit:
             self.write_down()  # whoever has read the answer finds it in the log
         await self._send(message)
 
-    async def refuse(self, error: ServiceError) -> None:
+    async def refuse(self, error: Exception) -> None:
         """Send an error's answer; what is left of a small body is read, so the line stays open."""
         if self.status:
             raise error

@@ -20,7 +20,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from limner import images
 from limner.errors import InputError, ServiceError
 from limner.faces.reading import CutFace, FaceReader
 from limner.faces.upright import Upright
@@ -80,7 +79,7 @@ class Pool:
         batch: Most faces that go through the embedder together.
         queue: Most photos that may wait.
         max_faces: A photo with more is refused.
-        limits: On the bytes and pixels of a photo.
+        read: Makes pixels of a photo, within limits.
         on_batch: Told how many faces shared a pass.
         under_way: Tells how many requests may bring a photo, those that did included.
     """
@@ -94,14 +93,14 @@ class Pool:
         batch: int,
         queue: int,
         max_faces: int,
-        limits: images.Limits,
+        read: Callable[[Source], ImageArray],
         on_batch: Callable[[int], Any] = lambda count: None,
         under_way: Callable[[], int] = lambda: 0,
     ) -> None:
-        self.detector, self.embedder = Upright(detector), embedder
-        self._reader = FaceReader(embedder)
+        self.detector, self.embedder = detector, embedder
+        self._upright, self._reader = Upright(detector), FaceReader(embedder)
         self._batch, self._queue, self._max_faces = batch, queue, max_faces
-        self._limits, self._on_batch, self._under_way = limits, on_batch, under_way
+        self._read, self._on_batch, self._under_way = read, on_batch, under_way
         self._photos: deque[_Task] = deque()
         self._chips: deque[_Chip] = deque()
         self._changed = threading.Condition()
@@ -213,9 +212,9 @@ class Pool:
     def _look(self, task: _Task) -> None:
         began = time.monotonic()
         try:
-            image = images.read(task.photo, limits=self._limits)
+            image = self._read(task.photo)
             task.photo = b""
-            faces = self.detector.detect(image)
+            faces = self._upright.detect(image)
             if len(faces) > self._max_faces:
                 raise InputError(
                     f"the photo shows {len(faces)} faces; at most {self._max_faces} are taken."

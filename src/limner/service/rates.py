@@ -27,10 +27,6 @@ class Buckets:
         left, then = self._left.get(name, (self._most, now))
         return min(self._most, left + (now - then) * self._most / 60), now
 
-    def is_empty(self, name: str) -> bool:
-        """Tell whether nothing is left, without taking anything."""
-        return self._now(name)[0] < 1
-
     def take(self, name: str) -> int:
         """Take a token; return 0, or the whole seconds until there is one."""
         left, now = self._now(name)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from limner.errors import ServiceError
+from limner.service.connections import Connections
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -61,6 +62,7 @@ def serve(app: FastAPI, *, on_address: Callable[[str], None] = lambda address: N
     on_address(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
     config = uvicorn.Config(
         app,
+        http=Connections().protocol(),
         log_level="warning",
         access_log=False,  # the audit log has what is needed
         proxy_headers=False,

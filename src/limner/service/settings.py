@@ -87,6 +87,8 @@ class Settings(BaseModel):
     threads: int | None = Field(default=None, ge=1, le=1024)
     max_style_px: int = Field(default=1024, ge=64, le=8192)
     max_jobs: int = Field(default=20, ge=1, le=1000)
+    max_key_jobs: int = Field(default=5, ge=1, le=1000)
+    max_results: int = Field(default=50, ge=1, le=10_000)
     keep_results_h: float = Field(default=24.0, gt=0)
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ from limner.service.jobs import Interrupted, Running, Work
 from limner.types import FloatArray, ImageArray
 
 CONTENT, RESULT, FACTS, CHECKPOINT = "content", "result.png", "result.json", "checkpoint"
+PREVIEW = "preview.jpg"
 _PREVIEW_EVERY_S = 1.0
 
 
@@ -32,7 +33,7 @@ def style(running: Running) -> None:
     (running.folder / RESULT).write_bytes(buffer.getvalue())
     facts["seconds"] = round(time.perf_counter() - began, 2)
     (running.folder / FACTS).write_text(json.dumps(facts), "utf-8")
-    running.report(1.0, "done", _jpeg(image))
+    (running.folder / PREVIEW).write_bytes(_jpeg(image))
 
 
 def _fast(

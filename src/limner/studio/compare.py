@@ -11,18 +11,15 @@ from limner.similarity import compare as judge
 from limner.studio import markup, pictures
 from limner.studio.desk import Desk, SeenFace, SeenPhoto
 from limner.studio.events import Outcome, Turns, html, on
+from limner.studio.uploads import photo_input
 from limner.types import ImageArray, Pair
 
 
 def build(desk: Desk) -> Outcome:
     """Lay the tab out; return what fills it when it is opened first."""
     with gr.Row():
-        first = gr.Image(
-            type="filepath", format="png", label="One photo", elem_id="compare-a", height=260
-        )
-        second = gr.Image(
-            type="filepath", format="png", label="Another photo", elem_id="compare-b", height=260
-        )
+        first = photo_input(format="png", label="One photo", elem_id="compare-a", height=260)
+        second = photo_input(format="png", label="Another photo", elem_id="compare-b", height=260)
     with gr.Row(elem_classes="l-samples"):
         same = gr.Button(
             "Sample: the same person, dark and turned", size="md", elem_id="sample-same"

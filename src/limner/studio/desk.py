@@ -13,6 +13,7 @@ from limner.errors import InputError, ServiceError
 from limner.gallery.chips import cut_surroundings
 from limner.service.keys import LOCAL, Key
 from limner.studio.markup import data_uri
+from limner.studio.page_guard import uploaded
 from limner.types import Embedding, Face, ImageArray, Match
 
 if TYPE_CHECKING:
@@ -73,10 +74,15 @@ class Desk:
     Attributes:
         engine: The service's.
         can_enrol: Whether people may be enrolled, renamed and forgotten from the page.
+        strangers: Whether visitors do not know each other: then each has jobs of one's own,
+            which end with the visit.
+        uploads: The only folder that files are read from; None: none is.
     """
 
     engine: Engine
     can_enrol: bool = True
+    strangers: bool = False
+    uploads: Path | None = None
     thumbs: dict[int, str] = field(default_factory=dict)
 
     def wait(self) -> None:
@@ -104,7 +110,7 @@ class Desk:
         """
         self.wait()
         if isinstance(source, str | Path):
-            data: Any = Path(source).read_bytes()
+            data: Any = self.read(source)
             name = name or Path(source).name
             digest = hashlib.sha256(data).hexdigest()
         else:
@@ -119,6 +125,45 @@ class Desk:
             faces.append(SeenFace(face, part, data_uri(part, longest=_THUMB_PX)))
         uri = data_uri(pixels, longest=_SHOWN_PX)
         return SeenPhoto(name or "photo", digest, uri, looked.size_hw, tuple(faces))
+
+    def file(self, path: Path | str) -> Path:
+        """Return the path of an upload.
+
+        Raises:
+            InputError: If the path lies anywhere but in the folder of uploads.
+        """
+        if self.uploads is None:
+            raise InputError("this page takes no files.")
+        return uploaded(str(path), self.uploads)
+
+    def read(self, path: Path | str) -> bytes:
+        """Return the bytes of an upload.
+
+        Raises:
+            InputError: If it is none, or is no longer there.
+        """
+        try:
+            return self.file(path).read_bytes()
+        except OSError as error:
+            raise InputError("the upload is no longer there; choose the file again.") from error
+
+    def who(self, request: Any) -> Key:
+        """Return who sits before the page.
+
+        The key that the browser sent; without one, this machine; or, where visitors do not know
+        each other, whoever has this page open, and nobody else.
+        """
+        if self.strangers:
+            page = hashlib.sha256(str(request.session_hash).encode()).hexdigest()[:32]
+            return Key(f"visitor-{page}", "a visitor of the page", ("read",), "")
+        starlette = getattr(request, "request", request)
+        key = getattr(getattr(starlette, "state", None), "key", None)
+        return key if isinstance(key, Key) else LOCAL
+
+    def leave(self, request: Any) -> None:
+        """Delete the jobs of a visitor who has gone."""
+        for job in self.engine.jobs.all(self.who(request)):
+            self.engine.jobs.delete(job)
 
     def name_faces(self, photos: list[SeenPhoto]) -> list[SeenPhoto]:
         """Return the photos with the gallery's present answers."""
@@ -149,12 +194,5 @@ class Desk:
         """Write a change that was made on the page into the audit log."""
         client = getattr(request, "client", None)
         address = getattr(client, "host", "?")
-        key = who(request)
+        key = self.who(request)
         self.engine.audit.note(key, address, f"page: {action}", 200, "page", **facts)
-
-
-def who(request: Any) -> Key:
-    """Return who sits before the page: the key that the browser sent, or this machine."""
-    starlette = getattr(request, "request", request)
-    key = getattr(getattr(starlette, "state", None), "key", None)
-    return key if isinstance(key, Key) else LOCAL

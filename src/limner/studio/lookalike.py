@@ -15,6 +15,7 @@ from limner.similarity import squared_l2
 from limner.studio import markup, pictures
 from limner.studio.desk import Desk, SeenFace
 from limner.studio.events import Outcome, Turns, html, on
+from limner.studio.uploads import photo_input
 
 MINE, SAMPLES = "My people", "24 sample portraits"
 _LOCK = threading.Lock()
@@ -35,9 +36,7 @@ def build(desk: Desk) -> Outcome:
     """Lay the tab out; return what fills it when it is opened first."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
-            photo = gr.Image(
-                type="filepath", format="png", label="A photo", elem_id="alike-photo", height=300
-            )
+            photo = photo_input(format="png", label="A photo", elem_id="alike-photo", height=300)
             among = gr.Radio([MINE, SAMPLES], value=SAMPLES, label="Among", elem_id="alike-among")
             top = gr.Slider(1, 20, value=6, step=1, label="How many", elem_id="alike-top")
         with gr.Column(scale=3, min_width=320):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import shutil
-import tempfile
 from typing import TYPE_CHECKING, Any
 
 from limner.service.guard import is_api
+from limner.studio.page_guard import PageGuard
+from limner.studio.uploads import Uploads
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -20,13 +19,15 @@ _QUIET = {
 }
 
 
-def mount_page(app: FastAPI, *, can_enrol: bool = True) -> FastAPI:
+def mount_page(app: FastAPI, *, can_enrol: bool = True, strangers: bool = False) -> FastAPI:
     """Serve the page at ``/`` of an application; its own paths keep what they answer.
 
     Args:
         app: As `limner.service.create_app` returns it: `app.state.limner` is the engine.
         can_enrol: Whether people may be enrolled, renamed and forgotten from the page; not
             where strangers share it.
+        strangers: Whether visitors do not know each other: then nobody sees what another one
+            painted, and one's paintings are deleted when one leaves.
 
     Returns:
         The application.
@@ -35,17 +36,19 @@ def mount_page(app: FastAPI, *, can_enrol: bool = True) -> FastAPI:
         MissingExtraError: If Gradio is not installed.
     """
     os.environ.update(_QUIET)
-    uploads = tempfile.mkdtemp(prefix="limner-page-")  # readable by this user only
-    os.environ["GRADIO_TEMP_DIR"] = uploads
-    atexit.register(shutil.rmtree, uploads, ignore_errors=True)
+    engine = app.state.limner
+    uploads = Uploads(engine.settings.state_folder / "page")
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads.folder)
+    uploads.watch(engine.stopping)
     import gradio as gr
 
     from limner.studio.desk import Desk
     from limner.studio.look import script, style_sheet, theme
     from limner.studio.page import build_page
 
-    engine = app.state.limner
-    blocks = build_page(Desk(engine, can_enrol=can_enrol))
+    desk = Desk(engine, can_enrol=can_enrol, strangers=strangers, uploads=uploads.folder)
+    blocks = build_page(desk)
+    blocks.has_launched = True  # else Gradio copies any file that an event names
     gr.mount_gradio_app(
         app,
         blocks,
@@ -62,17 +65,18 @@ def mount_page(app: FastAPI, *, can_enrol: bool = True) -> FastAPI:
         # not as `css`: Gradio rewrites that through the CSSOM, where borders get lost
         head=f"<style>{style_sheet()}</style><script>{script('page.js')}</script>",
     )
-    _keep_api(app)
+    _fence(app, uploads, engine.settings.max_bytes)
     return app
 
 
-def _keep_api(app: FastAPI) -> None:
-    """Let the page answer what is not the service's: an unknown ``/v1`` path stays a 404."""
+def _fence(app: FastAPI, uploads: Uploads, max_bytes: int) -> None:
+    """Let the page answer its own paths alone: an unknown ``/v1`` path stays a 404."""
     from starlette.routing import Match, Mount
 
     mount = app.router.routes[-1]
     if not isinstance(mount, Mount):
         raise TypeError("the page is not where Gradio mounts it.")
+    mount.app = PageGuard(mount.app, uploads=uploads.folder, max_bytes=max_bytes)
     matches = mount.matches
 
     def unless_api(scope: Any) -> Any:

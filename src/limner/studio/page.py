@@ -12,7 +12,7 @@ from limner.studio.desk import Desk
 from limner.studio.events import Outcome, html, on
 
 TITLE = "limner"
-_DELETE_EVERY_S, _DELETE_AFTER_S = 300, 1800
+_MOST_QUEUED = 64
 _Build = Callable[[Desk], Outcome]
 TABS: tuple[tuple[str, str, str, _Build], ...] = (
     ("recognise", "Recognise", "Who is in these photos?", recognise.build),
@@ -40,9 +40,11 @@ def build_page(desk: Desk) -> Any:
     Args:
         desk: The engine, and what the page may do.
     """
-    with gr.Blocks(
-        title=TITLE, analytics_enabled=False, delete_cache=(_DELETE_EVERY_S, _DELETE_AFTER_S)
-    ) as page:
+
+    def leave(request: gr.Request) -> None:  # Gradio finds the request by its annotation
+        desk.leave(request)
+
+    with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
         html(_HEADER)
         opened = [gr.State(False) for _ in TABS]
         with gr.Tabs(elem_id="tabs"):
@@ -58,4 +60,6 @@ def build_page(desk: Desk) -> Any:
                     [opened[number], *first.outputs],
                     quiet=number == 0,
                 )
-    return page
+        if desk.strangers:
+            page.unload(leave)
+    return page.queue(max_size=_MOST_QUEUED)

@@ -8,7 +8,7 @@ from limner.gallery import PhotoRef
 from limner.gallery.names import normalise_name
 from limner.service.keys import LOCAL
 from limner.studio import markup
-from limner.studio.desk import Desk, SeenFace, SeenPhoto, who
+from limner.studio.desk import Desk, SeenFace, SeenPhoto
 
 if TYPE_CHECKING:
     from limner.gallery import Person
@@ -24,7 +24,7 @@ def enrol(desk: Desk, name: str, photo: SeenPhoto, face: SeenFace, request: Any)
         InputError: If the name cannot be stored.
         GalleryError: If the gallery cannot be written.
     """
-    engine, key = desk.engine, who(request)
+    engine, key = desk.engine, desk.who(request)
     clean = normalise_name(name)
     if key is not LOCAL and clean not in engine.gallery:
         engine.keys.check_room(key, engine.settings.max_people)

@@ -12,6 +12,7 @@ from limner.errors import InputError, LimnerError
 from limner.studio import markup, people, pictures
 from limner.studio.desk import Desk, SeenFace, SeenPhoto
 from limner.studio.events import Outcome, Turns, html, on
+from limner.studio.uploads import photo_input
 
 _KINDS = ["image", ".heic", ".heif", ".avif", ".jxl"]
 _FIRST = threading.Lock()
@@ -93,9 +94,7 @@ def _lay_out() -> tuple[Any, ...]:
                 height=150,
             )
             with gr.Accordion("Use the webcam", open=False):
-                webcam = gr.Image(
-                    sources=["webcam"], type="filepath", label="Webcam", elem_id="webcam"
-                )
+                webcam = photo_input(sources=["webcam"], label="Webcam", elem_id="webcam")
             with gr.Row(elem_classes="l-samples"):
                 portraits = gr.Button(
                     "Sample: two portraits", size="md", elem_id="sample-portraits"

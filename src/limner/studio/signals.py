@@ -51,7 +51,7 @@ def build(desk: Desk) -> Outcome:
             return markup.notice("No file yet.", "Drop one on the left, or look at a sample.")
         try:
             held = _model(desk, name)
-            return render(held, _read(held, path))
+            return render(held, _read(held, str(desk.file(path))))
         except LimnerError as error:
             return markup.problem(error)
 

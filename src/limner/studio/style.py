@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -13,13 +12,14 @@ import numpy as np
 
 from limner import images
 from limner.errors import InputError, LimnerError, MissingExtraError
-from limner.service.jobs import Job
+from limner.service.job_rows import Job
 from limner.service.work import CONTENT, RESULT
 from limner.studio import markup, pictures
 from limner.studio.crops import photographs
-from limner.studio.desk import Desk, who
+from limner.studio.desk import Desk
 from limner.studio.events import Outcome, html, on
 from limner.studio.paintings import painting
+from limner.studio.uploads import photo_input
 from limner.style import preset
 from limner.types import ImageArray
 
@@ -78,13 +78,15 @@ def build(desk: Desk) -> Outcome:
 
     def end(number: str, request: gr.Request) -> None:
         try:
-            desk.engine.jobs.cancel(desk.engine.jobs.find(number, who(request)))
+            desk.engine.jobs.cancel(desk.engine.jobs.find(number, desk.who(request)))
         except LimnerError:
             return  # it has ended
 
     def reopen(request: gr.Request, event: gr.EventData) -> str:
         try:
-            return _finished(desk, desk.engine.jobs.find(event._data["job"], who(request)), None)
+            return _finished(
+                desk, desk.engine.jobs.find(event._data["job"], desk.who(request)), None
+            )
         except LimnerError as error:
             return markup.problem(error)
 
@@ -112,9 +114,7 @@ def _lay_out(desk: Desk) -> tuple[Any, ...]:
     sides = [n for n in _SIDES if n <= desk.engine.settings.max_style_px] or [64]
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
-            content = gr.Image(
-                type="filepath", format="png", label="Photo", elem_id="style-content", height=220
-            )
+            content = photo_input(format="png", label="Photo", elem_id="style-content", height=220)
             paintings = gr.Gallery(
                 label="Paintings, one to four",
                 type="filepath",
@@ -167,15 +167,12 @@ def _paint(
         _check(content, works)
         yield markup.progress(0.0, "a first idea"), kept, ""
         desk.wait()
-        limits = images.Limits(
-            max_bytes=desk.engine.settings.max_bytes, max_pixels=desk.engine.settings.max_pixels
-        )
-        files = {CONTENT: Path(str(content)).read_bytes()}
-        files |= {f"style{n}": Path(path).read_bytes() for n, path in enumerate(works)}
-        photo, *styles = (images.read(data, limits=limits) for data in files.values())
+        files = {CONTENT: desk.read(str(content))}
+        files |= {f"style{n}": desk.read(path) for n, path in enumerate(works)}
+        photo, *styles = map(desk.engine.read_now, files.values())
         idea = _idea(photo, styles, wish)
         yield _preview(photo, idea), kept, ""
-        job = desk.engine.jobs.submit("style", wish.parameters(), files, who(request))
+        job = desk.engine.jobs.submit("style", wish.parameters(), files, desk.who(request))
         desk.note(request, "style", job=job.id)
         seen = -1
         while job.is_open:
@@ -256,10 +253,12 @@ def _finished(desk: Desk, job: Job, before: str | None) -> str:
 
 
 def past(desk: Desk, request: gr.Request) -> str:
-    """Return the finished paintings of whoever asks, the newest first."""
+    """Return the finished paintings of whoever asks, the newest first; nothing to strangers."""
+    if desk.strangers:
+        return ""
     done = [
         job
-        for job in desk.engine.jobs.all(who(request))
+        for job in desk.engine.jobs.all(desk.who(request))
         if job.kind == "style" and desk.engine.jobs.file(job, RESULT) is not None
     ][:12]
     if not done:

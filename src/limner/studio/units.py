@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import numpy as np
 
-from limner import images, weights
+from limner import weights
 from limner.errors import LimnerError
 from limner.studio import markup
 from limner.studio.crops import new_folder, photographs, write_crops
 from limner.studio.desk import Desk
 from limner.studio.events import Outcome, Turns, html, on
+from limner.studio.uploads import photo_input
 
 if TYPE_CHECKING:
     from limner.units import Network, TopPatches
@@ -145,8 +146,7 @@ def _lay_out(names: list[str]) -> tuple[Any, ...]:
                 0, label="Unit", precision=0, minimum=0, step=1, elem_id="units-number"
             )
             another = gr.Button("Another unit", elem_id="units-another")
-            picture = gr.Image(
-                type="filepath",
+            picture = photo_input(
                 format="png",
                 label="Which units does this picture excite?",
                 height=240,
@@ -214,10 +214,8 @@ def excites(desk: Desk, found: Pass, source: Any) -> str:
     from limner import units
     from limner.units import photos as framing
 
-    chosen = desk.engine.settings
-    limits = images.Limits(max_bytes=chosen.max_bytes, max_pixels=chosen.max_pixels)
-    data = Path(source).read_bytes() if isinstance(source, str) else source
-    pixels = images.read(data, limits=limits)
+    data = desk.read(source) if isinstance(source, str) else source
+    pixels = desk.engine.read_now(data)
     strongest = units.excites(pixels, found.net, found.top, count=_UNITS_SHOWN)
 
     def row(one: Excited) -> str:

@@ -36,6 +36,8 @@ async def readyz(engine: Shared) -> Health:
         words = "the service is stopping"
     elif engine.problem is not None:
         words = "the service could not start; its log says why"
+    elif engine.opened:
+        words = "a part of the service has ended; its log says why"
     raise ServiceError(f"{words}.", status=503, kind="NotReady", retry_after_s=2)
 
 

@@ -10,13 +10,12 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, File, Form, Path, Response, UploadFile
 from fastapi.responses import FileResponse, StreamingResponse
 
-from limner import images
 from limner.errors import InputError, ServiceError
 from limner.service.asking import Facts, Photo, Reader, Shared, answers, take
 from limner.service.engine import Engine
-from limner.service.jobs import Job
+from limner.service.job_rows import Job
 from limner.service.schemas import JobList, JobOut
-from limner.service.work import CONTENT, FACTS, RESULT
+from limner.service.work import CONTENT, FACTS, PREVIEW, RESULT
 from limner.style import PRESETS, preset
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
@@ -122,11 +121,8 @@ def _check(engine: Engine, wanted: dict[str, Any], files: dict[str, bytes]) -> N
     if wanted["steps"] is not None and wanted["steps"] < len(chosen.levels):
         raise InputError(f"this preset needs at least {len(chosen.levels)} steps.")
     preset(wanted["preset"], size=wanted["size"], strength=wanted["strength"])
-    limits = images.Limits(
-        max_bytes=engine.settings.max_bytes, max_pixels=engine.settings.max_pixels
-    )
     for data in files.values():
-        picture = images.read(data, limits=limits)
+        picture = engine.read_now(data)
         if min(picture.shape[:2]) < 32 or max(picture.shape[:2]) > 64 * min(picture.shape[:2]):
             raise InputError("a picture must have at least 32 pixels on its shorter side.")
 
@@ -181,9 +177,11 @@ async def _events(engine: Engine, job: Job) -> AsyncIterator[bytes]:
 async def preview(job: JobId, engine: Shared, key: Reader) -> Response:
     """Return the picture as it is now, as a small JPEG."""
     found = engine.jobs.find(job, key)
-    if found.preview is None:
+    path = engine.jobs.file(found, PREVIEW)
+    data = found.preview if path is None else await engine.run(path.read_bytes)
+    if data is None:
         raise ServiceError("there is no preview yet.", status=404, kind="NoResult")
-    return Response(found.preview, media_type="image/jpeg")
+    return Response(data, media_type="image/jpeg")
 
 
 @router.get(
