@@ -119,7 +119,7 @@ def fit_centres() -> None:
             for number, vector, row, own in zip(
                 spoiled.photo, vectors, spoiled.row, spoiled.fitted, strict=True
             )
-            if own and row != "clean" and number in clean
+            if own and row != "clean" and not row.startswith("level") and number in clean
         ]
         directions = np.linalg.svd(np.array(moved), full_matrices=False)[2][:count]
         rows[name] = {

@@ -1,6 +1,6 @@
 """View 1's photos, spoiled by seed, through every network: what quality and nuisance are fitted on.
 
-Photos of people with two or more in View 1, each as it is and spoiled four times; the people are
+Photos of people with two or more in View 1, each as it is and spoiled five times; the people are
 halved by seed, and what is fitted on the one half is checked on the other.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +21,12 @@ from limner.evaluation.photos import CentralFace
 from limner.faces import NetworkEmbedder, YuNet, load_embedder
 from limner.faces.quality import photo_signals
 from limner.faces.upright import Upright
-from spoil import drawn
+from spoil import Row, drawn, motion_row
 
 NETWORKS = ("sface", "facenet", "dlib")
 PHOTOS, EACH, OF_ONE = 1600, 4, 5
+LEVEL = EACH + 1
+"""The last turn of a photo: shaken level, all of them alike, as by one hand or one road."""
 CACHE = REPOSITORY / "out" / "cache" / "spoiled.npz"
 
 
@@ -82,6 +84,13 @@ def spoiled_faces() -> Spoiled:
         )
 
 
+def level_shake(seed: int) -> Row:
+    """Return a motion blur of 8 to 24 pixels that is level within 5 degrees."""
+    chance = np.random.default_rng(seed)
+    length, degrees = float(chance.uniform(8, 24)), float(chance.uniform(-5, 5))
+    return replace(motion_row(length, degrees), name=f"level motion blur {length:g}")
+
+
 def _make() -> None:
     detector = Upright(CentralFace(YuNet(threads=1)))
     networks = {name: load_embedder(name, threads=1) for name in NETWORKS}
@@ -96,6 +105,8 @@ def _make() -> None:
             return None
         seed = int.from_bytes(hashlib.sha256(f"{path.name} {turn}".encode()).digest()[:4])
         row = drawn(seed) if turn else None
+        if turn == LEVEL:
+            row = level_shake(seed)
         spoiled = photo if row is None else row(photo, clean[0], seed)
         found = detector.detect(spoiled)
         if not found:
@@ -107,7 +118,7 @@ def _make() -> None:
         name = row.name if row else "clean"
         return number, path.parent.name, name, photo_signals(spoiled, found[0]), raw
 
-    jobs = [(n, p, turn) for n, p in enumerate(chosen_photos()) for turn in range(EACH + 1)]
+    jobs = [(n, p, turn) for n, p in enumerate(chosen_photos()) for turn in range(LEVEL + 1)]
     with ThreadPoolExecutor(2) as pool:
         done = [row for row in pool.map(work, jobs) if row is not None]
     print(f"{len(done)} faces found in {len(jobs)} photos")
