@@ -43,6 +43,9 @@ OVERLAP_PX = 160
 
 MERGE_IOU = 0.4
 
+LARGE_PIXELS = 24_500_000
+"""Above this, coarse scales are made from the finest one, not from the photo each."""
+
 CROWD_COUNT = 5
 """From this many small faces on, a photo is a crowd and is looked at again, enlarged."""
 
@@ -191,9 +194,13 @@ class YuNet:
         height, width = image.shape[:2]
         found = []
         scaled: tuple[float, ImageArray] = (1.0, image)
+        finest = max(window.scale for window in windows)
+        source = image
+        if finest < 1.0 and height * width > LARGE_PIXELS:  # a giant is gone over once
+            source = _resize(image, height, width, finest)
         for window in windows:
             if window.scale != scaled[0]:
-                scaled = (window.scale, _resize(image, window.scale))
+                scaled = (window.scale, _resize(source, height, width, window.scale))
             view = scaled[1][
                 window.y : window.y + window.height, window.x : window.x + window.width
             ]
@@ -276,13 +283,13 @@ def _decode(
     return rows
 
 
-def _resize(image: ImageArray, scale: float) -> ImageArray:
+def _resize(image: ImageArray, height: int, width: int, scale: float) -> ImageArray:
+    """Return a photo of that height and width at a scale, from itself or from a finer scale."""
     import cv2
 
-    if scale == 1.0:
-        return image
-    height, width = image.shape[:2]
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    if image.shape[1::-1] == size:
+        return image
     method = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, size, interpolation=method), np.uint8)
 
