@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, cast, get_type_hints
@@ -21,11 +22,33 @@ from typing import Annotated, Any, Literal, TypeVar, cast, get_type_hints
 import typer
 
 from limner.cli.output import json_callback
+from limner.images.sources import LIMIT_VARIABLE
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 _ONNX_PANEL = "Your own ONNX embedder"
 _FINDING_PANEL = "Finding faces"
+
+
+def limit_callback(context: typer.Context, value: float | None) -> float | None:
+    """Make a limit hold for everything that the command reads, by the variable that says it.
+
+    What the variable said before comes back when the command ends.
+    """
+    if value is None:
+        return None
+    before = os.environ.get(LIMIT_VARIABLE)
+
+    def restore() -> None:
+        if before is None:
+            os.environ.pop(LIMIT_VARIABLE, None)
+        else:
+            os.environ[LIMIT_VARIABLE] = before
+
+    context.call_on_close(restore)
+    os.environ[LIMIT_VARIABLE] = f"{value:g}"
+    return value
+
 
 JsonOption = Annotated[
     bool,
@@ -109,11 +132,14 @@ class FindOptions:
     """Which of the faces in a photo count."""
 
     min_size: Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--min-size", min=1, help="Smallest face, pixels.", rich_help_panel=_FINDING_PANEL
+            "--min-size",
+            min=1,
+            help="Smallest face, pixels. Default: 20, and more in photos above 24 megapixels.",
+            rich_help_panel=_FINDING_PANEL,
         ),
-    ] = 20
+    ] = None
     min_score: Annotated[
         float,
         typer.Option(
@@ -133,6 +159,18 @@ class FindOptions:
             rich_help_panel=_FINDING_PANEL,
         ),
     ] = False
+    max_megapixels: Annotated[
+        float | None,
+        typer.Option(
+            "--max-megapixels",
+            min=0.01,
+            max=1e6,
+            envvar=LIMIT_VARIABLE,
+            help="Largest photo that is read, millions of pixels. Default: 250; serve: 50.",
+            callback=limit_callback,
+            rich_help_panel=_FINDING_PANEL,
+        ),
+    ] = None
 
 
 AcceptUnclearOption = Annotated[

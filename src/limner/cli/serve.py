@@ -100,6 +100,8 @@ def serve(
     json: JsonOption = False,
 ) -> None:
     """Serve recognition and style over HTTP, with a page to look at. Ctrl-C ends it."""
+    most = find.max_megapixels
+    limit = {} if most is None else {"max_pixels": max(1, round(most * 1_000_000))}
     settings = make_settings(
         host=host,
         port=port,
@@ -117,6 +119,7 @@ def serve(
         gallery=None if gallery is None else Path(gallery),
         min_size=find.min_size,
         min_score=find.min_score,
+        **limit,
     )
     run_service(settings, page=page, json=json)
 

@@ -19,10 +19,11 @@ from limner.device import cpu_threads
 from limner.errors import FaceCountError, InputError, LimnerError, UnknownNameError
 from limner.faces.detect import Detector, YuNet
 from limner.faces.embed import BATCH, Embedder
+from limner.faces.large import looked_at
 from limner.faces.load import EngineName, load_embedder
 from limner.faces.reading import CutFace, FaceReader
 from limner.faces.upright import Upright
-from limner.images.sources import is_one
+from limner.images.sources import Limits, is_one
 from limner.types import BoxXYXY, Face, box_iou
 from limner.weights.registry import DEFAULT_EMBEDDER
 
@@ -65,11 +66,13 @@ class FaceAnalyzer:
         engine: What runs the embedder; see `limner.faces.load_embedder`.
         mirror: Whether mirrored chips are averaged in: more accurate, twice the work.
         options: How to feed a user's own ONNX file.
-        min_size: Faces whose longer box side is below this many pixels are left out.
+        min_size: Faces whose longer box side is below this many pixels are left out. Default:
+            20, and more in photos above 24.5 megapixels, see `limner.faces.large`.
         min_score: Faces below this detector score, in (0, 1), are left out.
         any_rotation: Whether each face is looked for at any angle by itself, as in a crowd seen
             from above: four times the detector's work. Otherwise heads that lean are stood
             up, and a photo that lies on its side or upside down is turned as a whole.
+        limits: On the photos that are decoded; default: `limner.images.Limits.default`.
 
     Raises:
         UnknownNameError: If there is no such detector.
@@ -84,9 +87,10 @@ class FaceAnalyzer:
         engine: EngineName = "auto",
         mirror: bool = False,
         options: weights.OnnxOptions | None = None,
-        min_size: float = 20.0,
+        min_size: float | None = None,
         min_score: float = 0.6,
         any_rotation: bool = False,
+        limits: Limits | None = None,
     ) -> None:
         if isinstance(detector, str) and detector != "yunet":
             raise UnknownNameError(f"detector must be 'yunet', got {detector!r}.")
@@ -101,6 +105,7 @@ class FaceAnalyzer:
         self._options = options
         self._min_size, self._min_score = min_size, min_score
         self._any_rotation = any_rotation
+        self._limits = limits
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -130,6 +135,16 @@ class FaceAnalyzer:
                 )
             found: Embedder | None = self._embedder
             return found
+
+    @property
+    def limits(self) -> Limits:
+        """The most bytes and pixels of a photo that is decoded."""
+        return Limits.default() if self._limits is None else self._limits
+
+    @property
+    def _whole(self) -> bool:
+        """Whether giant photos are never reduced: small faces in them were asked for."""
+        return self._own_detector or self._min_size is not None
 
     @property
     def embedder_id(self) -> str:
@@ -177,10 +192,10 @@ class FaceAnalyzer:
         Raises:
             ImageError: If the photo cannot be read.
         """
-        image = images.read(photo)
-        faces = self._upright(self.detector).detect(image)
-        reader = self._reader(embed=embed or keep_chips)
-        return _finish(reader, [reader.cut(image, face) for face in faces], embed, keep_chips)
+        detector, reader = self._upright(self.detector), self._reader(embed=embed or keep_chips)
+        with looked_at(photo, detector, self.limits, whole=self._whole) as look:
+            cuts = look.cut(reader)
+        return _finish(reader, cuts, embed, keep_chips)
 
     def embed_faces(
         self, photo: Source, faces: Sequence[Face], *, keep_chips: bool = False
@@ -191,7 +206,7 @@ class FaceAnalyzer:
             ImageError: If the photo cannot be read.
         """
         self._needed_embedder()
-        image, reader = images.read(photo), self._reader(embed=True)
+        image, reader = images.read(photo, limits=self.limits), self._reader(embed=True)
         return _finish(reader, [reader.cut(image, face) for face in faces], True, keep_chips)
 
     def _reader(self, *, embed: bool) -> FaceReader:
@@ -240,7 +255,8 @@ class FaceAnalyzer:
         alone = getattr(reader.embedder, "single_threaded", lambda: None)() if embed else None
         here = FaceReader(alone) if alone or not embed else None
         detector = self._upright(self._single_threaded_detector())
-        look = partial(_look_at_group, partial(_look, detector, reader), here, embed, keep_chips)
+        one = partial(_look, detector, reader, self.limits, self._whole)
+        look = partial(_look_at_group, one, here, embed, keep_chips)
         ready: list[LookedAt] = []
         waiting = 0
         for found, cuts in _ahead(photos, look):
@@ -278,17 +294,18 @@ def _flush(
         yield replace(found, faces=[next(done) for _ in own]) if own else found
 
 
-def _look(detector: Detector, reader: FaceReader, photo: Source) -> LookedAt:
+def _look(
+    detector: Detector, reader: FaceReader, limits: Limits, whole: bool, photo: Source
+) -> LookedAt:
     """Read and search one photo, and cut the faces that are to be read."""
     name = images.describe(photo)
     try:
-        image = images.read(photo)
-        faces = detector.detect(image)
-        cuts = [reader.cut(image, face) for face in faces]
+        with looked_at(photo, detector, limits, whole=whole) as look:
+            cuts = look.cut(reader)
     except LimnerError as error:
         return PhotoFaces(photo=name, faces=None, error=error), []
-    size_hw = (int(image.shape[0]), int(image.shape[1]))
-    return PhotoFaces(photo=name, faces=faces, size_hw=size_hw), cuts
+    faces = [cut.face for cut in cuts]
+    return PhotoFaces(photo=name, faces=faces, size_hw=look.size_hw), cuts
 
 
 def _look_at_group(

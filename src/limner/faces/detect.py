@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from limner import weights
 from limner.errors import InputError
 from limner.faces.engine import open_session
+from limner.faces.large import RELIABLE_PX, SMALLEST_PX, smallest_face
 from limner.types import Face, FloatArray, ImageArray
 
 if TYPE_CHECKING:
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 STRIDES = (8, 16, 32)
 MULTIPLE = 32
 """The network's input height and width must be multiples of its largest stride."""
-
-RELIABLE_PX = 14.0
-"""The height from which a face is found dependably, in pixels of the network's input."""
 
 COARSE_PX = 640
 """Every photo is also seen once with its longer side at most this long."""
@@ -44,6 +42,9 @@ OVERLAP_PX = 160
 """Tiles overlap by this much: a face up to this size is whole in one of them."""
 
 MERGE_IOU = 0.4
+
+LARGE_PIXELS = 24_500_000
+"""Above this, coarse scales are made from the finest one, not from the photo each."""
 
 CROWD_COUNT = 5
 """From this many small faces on, a photo is a crowd and is looked at again, enlarged."""
@@ -145,7 +146,8 @@ class YuNet:
 
     Args:
         min_score: Faces below this score, in (0, 1), are left out.
-        min_size: Faces whose longer box side is below this many pixels are left out.
+        min_size: Faces whose longer box side is below this many pixels are left out. Default:
+            20, and more in photos above 24.5 megapixels, see `limner.faces.large`.
         threads: Threads of the inference engine; None for all that this process may use.
 
     Raises:
@@ -154,14 +156,14 @@ class YuNet:
     """
 
     def __init__(
-        self, *, min_score: float = 0.6, min_size: float = 20.0, threads: int | None = None
+        self, *, min_score: float = 0.6, min_size: float | None = None, threads: int | None = None
     ) -> None:
         if not 0.0 < min_score < 1.0:
             raise InputError(f"min_score must lie between 0 and 1, got {min_score}.")
-        if not 8.0 <= min_size <= 10_000.0:
+        if min_size is not None and not 8.0 <= min_size <= 10_000.0:
             raise InputError(f"min_size must lie between 8 and 10000 pixels, got {min_size}.")
         self.min_score = float(min_score)
-        self.min_size = float(min_size)
+        self.min_size = None if min_size is None else float(min_size)
         loaded = weights.load("yunet", kinds=("onnx",))
         self._session: Any = open_session(loaded.files["onnx"], threads=threads)
         self._threads = threads
@@ -170,28 +172,35 @@ class YuNet:
         self._input = self._session.get_inputs()[0].name
         self._outputs = [o.name for o in self._session.get_outputs()]
 
-    def __reduce__(self) -> tuple[Callable[..., YuNet], tuple[float, float, int | None]]:
+    def __reduce__(self) -> tuple[Callable[..., YuNet], tuple[float, float | None, int | None]]:
         """Pickle by the settings: a copy loads the weights anew."""
         return _yunet, (self.min_score, self.min_size, self._threads)
 
     def detect(self, image: ImageArray) -> list[Face]:
         """Return the faces of an upright RGB photo, shape (H, W, 3), largest first."""
         height, width = image.shape[:2]
-        if min(height, width) < self.min_size:  # a ribbon of a million pixels holds no face
+        least = smallest_face(height, width) if self.min_size is None else self.min_size
+        if min(height, width) < least:  # a ribbon of a million pixels holds no face
             return []
-        rows = self._search(image, plan_windows(height, width, min_size=self.min_size), self._run)
-        rows = self._search_crowd(image, rows)
+        rows = self._search(image, plan_windows(height, width, min_size=least), self._run, least)
+        rows = self._search_crowd(image, rows, least)
         faces = [_to_face(row) for row in rows]
         return sorted(faces, key=lambda face: face.area, reverse=True)
 
-    def _search(self, image: ImageArray, windows: list[Window], look: Look) -> NDArray[np.float64]:
+    def _search(
+        self, image: ImageArray, windows: list[Window], look: Look, min_size: float
+    ) -> NDArray[np.float64]:
         """Run a network on every window and merge what it finds."""
         height, width = image.shape[:2]
         found = []
         scaled: tuple[float, ImageArray] = (1.0, image)
+        finest = max(window.scale for window in windows)
+        source = image
+        if finest < 1.0 and height * width > LARGE_PIXELS:  # a giant is gone over once
+            source = _resize(image, height, width, finest)
         for window in windows:
             if window.scale != scaled[0]:
-                scaled = (window.scale, _resize(image, window.scale))
+                scaled = (window.scale, _resize(source, height, width, window.scale))
             view = scaled[1][
                 window.y : window.y + window.height, window.x : window.x + window.width
             ]
@@ -201,23 +210,25 @@ class YuNet:
             rows[:, :14] /= window.scale
             found.append(rows[_whole(rows, window, height, width)])
         rows = np.concatenate(found)
-        rows = rows[_longer_side(rows) >= self.min_size]
+        rows = rows[_longer_side(rows) >= min_size]
         return rows[_suppress(rows)]
 
-    def _search_crowd(self, image: ImageArray, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _search_crowd(
+        self, image: ImageArray, rows: NDArray[np.float64], min_size: float
+    ) -> NDArray[np.float64]:
         """Look again where many small faces were found: enlarged, and with a larger network.
 
         YuNet misses many small faces of a crowd and invents others. CenterFace, twenty times
         as slow, does neither as often, so all but the large faces are taken from it.
         """
         height, width = image.shape[:2]
-        small = CROWD_FACE_PX * self.min_size / 20.0
-        scale = min(2.0, CROWD_FACE_PX / self.min_size)
+        small = CROWD_FACE_PX * min_size / SMALLEST_PX
+        scale = min(2.0, CROWD_FACE_PX / min_size)
         crowd = np.count_nonzero(_longer_side(rows) < small) >= CROWD_COUNT
         if not crowd or height * width * scale**2 > CROWD_PIXELS:
             return rows
         windows = _windows_at(height, width, scale, CROWD_TILE_PX)
-        again = self._search(image, windows, self._centerface)
+        again = self._search(image, windows, self._centerface, min_size)
         large = rows[_longer_side(rows) >= CROWD_LARGE * small]
         again = again[_longer_side(again) < CROWD_LARGE * small]
         both = np.concatenate([large, again])
@@ -247,7 +258,7 @@ class YuNet:
         )
 
 
-def _yunet(min_score: float, min_size: float, threads: int | None) -> YuNet:
+def _yunet(min_score: float, min_size: float | None, threads: int | None) -> YuNet:
     return YuNet(min_score=min_score, min_size=min_size, threads=threads)
 
 
@@ -272,13 +283,13 @@ def _decode(
     return rows
 
 
-def _resize(image: ImageArray, scale: float) -> ImageArray:
+def _resize(image: ImageArray, height: int, width: int, scale: float) -> ImageArray:
+    """Return a photo of that height and width at a scale, from itself or from a finer scale."""
     import cv2
 
-    if scale == 1.0:
-        return image
-    height, width = image.shape[:2]
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    if image.shape[1::-1] == size:
+        return image
     method = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, size, interpolation=method), np.uint8)
 

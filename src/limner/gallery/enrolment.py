@@ -21,6 +21,7 @@ from limner.types import BoxXYXY, Embedding, Face, ImageArray
 
 if TYPE_CHECKING:
     from limner.faces import FaceAnalyzer, Pick
+    from limner.images import Limits
     from limner.images.sources import Source
 
 _COMMIT_FACES = 32
@@ -73,13 +74,13 @@ def photo_digest(source: Source) -> str:
     return digest.hexdigest()
 
 
-def _settled(source: Source) -> Source:
+def _settled(source: Source, limits: Limits) -> Source:
     """Return a source that can be read twice: a stream becomes its picture."""
     from limner import images
 
     if isinstance(source, str | os.PathLike | bytes | bytearray):
         return source
-    return images.read(source)
+    return images.read(source, limits=limits)
 
 
 def _embedding(face: Face) -> Embedding:
@@ -99,10 +100,10 @@ def check_embedder(gallery: Gallery, analyzer: FaceAnalyzer) -> None:
         raise embedder_mismatch(gallery.location, pinned, analyzer.embedder_id)
 
 
-def _chips(photo: Source, faces: Sequence[Face]) -> list[ImageArray | None]:
+def _chips(photo: Source, faces: Sequence[Face], limits: Limits) -> list[ImageArray | None]:
     from limner import images
 
-    image = images.read(photo)
+    image = images.read(photo, limits=limits)
     return [cut_surroundings(image, face.box_xyxy) for face in faces]
 
 
@@ -153,10 +154,10 @@ def enroll_photos(
     for source in given:
         shown = images.describe(source)
         try:
-            photo = _settled(source)
+            photo = _settled(source, analyzer.limits)
             digest = photo_digest(photo)
             faces = choose(analyzer.analyze(photo), pick=pick, photo=shown)
-            chips += _chips(photo, faces) if keep_chips else [None] * len(faces)
+            chips += _chips(photo, faces, analyzer.limits) if keep_chips else [None] * len(faces)
         except InputError as error:
             first = first or error
             failed.append(PhotoProblem(shown, str(error)))
@@ -256,8 +257,11 @@ class _Task:
 class _Import:
     """One run of `import_folder`: what is waiting to be committed, and the report so far."""
 
-    def __init__(self, gallery: Gallery, progress: Progress | None, keep_chips: bool) -> None:
+    def __init__(
+        self, gallery: Gallery, progress: Progress | None, keep_chips: bool, limits: Limits
+    ) -> None:
         self.gallery = gallery
+        self.limits = limits
         self.progress = progress
         self.keep_chips = keep_chips
         self.waiting: list[tuple[_Task, Face]] = []
@@ -292,7 +296,7 @@ class _Import:
             return
         chips: list[ImageArray | None] | None = None
         if self.keep_chips:
-            chips = [_chips(task.photo, [face])[0] for task, face in batch]
+            chips = [_chips(task.photo, [face], self.limits)[0] for task, face in batch]
         done = self.gallery.enroll(
             batch[0][0].person,
             [_embedding(face) for _, face in batch],
@@ -347,7 +351,7 @@ def import_folder(
 
     check_embedder(gallery, analyzer)
     listing = read_people_folder(folder)
-    run = _Import(gallery, progress, keep_chips)
+    run = _Import(gallery, progress, keep_chips, analyzer.limits)
     run.failed += listing.problems
     tasks: list[_Task] = []  # handed to the analyzer, not yet answered
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner.errors import ImageError
-from limner.images.decoding import decode, from_pillow
+from limner.images.decoding import decode, eight_bits, from_pillow
 from limner.images.files import write
 from limner.images.folders import PHOTO_SUFFIXES, Listing, list_photos, scan_folder
 from limner.images.sources import Limits, describe, is_pillow, load_bytes
@@ -41,17 +41,15 @@ __all__ = [
     "write",
 ]
 
-_DEFAULT = Limits()
 
-
-def read(source: Source, *, limits: Limits = _DEFAULT) -> ImageArray:
+def read(source: Source, *, limits: Limits | None = None) -> ImageArray:
     """Read a picture as 8-bit RGB.
 
     Args:
         source: A path, the bytes of a file, a binary file object (read from where it stands),
             a Pillow image, or an array: uint8 of shape (H, W), (H, W, 1), (H, W, 3) RGB or
             (H, W, 4) RGB and alpha. An RGB array comes back as it is, without a copy.
-        limits: The most bytes and pixels that are accepted.
+        limits: The most bytes and pixels that are decoded; default: `Limits.default`.
 
     Returns:
         Shape (H, W, 3), uint8, RGB (sRGB), upright.
@@ -59,19 +57,15 @@ def read(source: Source, *, limits: Limits = _DEFAULT) -> ImageArray:
     Raises:
         ImageError: If it is not a readable picture or exceeds the limits.
     """
-    pixels = _pixels(source, limits, depths=(np.uint8,))
-    if pixels.dtype == np.uint8:
-        return np.asarray(pixels, dtype=np.uint8)
-    rounded: ImageArray = np.rint(pixels * np.float32(255)).astype(np.uint8)
-    return rounded
+    return eight_bits(_pixels(source, limits, depths=(np.uint8,)))
 
 
-def read_float(source: Source, *, limits: Limits = _DEFAULT) -> FloatArray:
+def read_float(source: Source, *, limits: Limits | None = None) -> FloatArray:
     """Read a picture as floating-point RGB, with all the depth that it has.
 
     Args:
         source: As for `read`; an array may also be uint16, or float32/float64 in [0, 1].
-        limits: The most bytes and pixels that are accepted.
+        limits: The most bytes and pixels that are decoded; default: `Limits.default`.
 
     Returns:
         Shape (H, W, 3), float32 in [0, 1], RGB (sRGB, not linear light), upright.
@@ -86,18 +80,19 @@ def read_float(source: Source, *, limits: Limits = _DEFAULT) -> FloatArray:
 
 
 def _pixels(
-    source: Source, limits: Limits, *, depths: tuple[type[Any], ...]
+    source: Source, limits: Limits | None, *, depths: tuple[type[Any], ...]
 ) -> NDArray[np.uint8] | NDArray[np.float32]:
     name = describe(source)
     if isinstance(source, np.ndarray):
-        return _from_array(source, limits, name, depths)
+        return _from_array(source, name, depths)
+    limits = Limits.default() if limits is None else limits
     if is_pillow(source):
         return from_pillow(source, limits, name)  # type: ignore[arg-type]
     return decode(load_bytes(source, limits, name), limits, name)
 
 
 def _from_array(
-    array: NDArray[Any], limits: Limits, name: str, depths: tuple[type[Any], ...]
+    array: NDArray[Any], name: str, depths: tuple[type[Any], ...]
 ) -> NDArray[np.uint8] | NDArray[np.float32]:
     if array.dtype not in depths or array.ndim not in (2, 3):
         kinds = ", ".join(np.dtype(d).name for d in depths)
@@ -108,7 +103,8 @@ def _from_array(
     channels = 1 if array.ndim == 2 else array.shape[2]
     if channels not in (1, 3, 4):
         raise ImageError(f"{name} has {channels} channels; allowed are 1, 3 (RGB) and 4 (RGBA).")
-    limits.check_pixels(array.shape[1], array.shape[0], name)
+    if not array.size:
+        raise ImageError(f"{name} has no pixels: its size is {array.shape[1]} x {array.shape[0]}.")
     unit: NDArray[Any] = array
     if array.dtype == np.uint16:
         unit = array.astype(np.float32) / np.float32(65535)

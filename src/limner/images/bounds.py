@@ -48,8 +48,7 @@ def check_cost(image: PIL.Image.Image, data: bytes, limits: Limits, name: str) -
     if needed > limits.max_decoded_bytes:
         raise ImageError(
             f"{name} would have {needed:,} bytes when it is decoded; at most "
-            f"{limits.max_decoded_bytes:,} are. Make it smaller, save it with 8 bits a channel, or "
-            "raise Limits(max_decoded_bytes=...)."
+            f"{limits.max_decoded_bytes:,} are. {limits.advice} Or save it with 8 bits a channel."
         )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner.errors import ImageError
-from limner.images import deep, kinds, raw
+from limner.images import deep, kinds, memory, raw
 from limner.images.bounds import check_cost
 from limner.images.colour import onto_white, to_srgb, to_srgb_float
 from limner.images.sources import Limits, printable
@@ -53,6 +53,13 @@ _ORIENTATION = 0x0112
 # (process-wide) warning filter touched, by one thread at a time.
 _GIANT_PIXELS = 80_000_000
 _giant_lock = threading.Lock()
+
+GIANT_PIXELS = 100_000_000
+"""Pictures with more pixels are read with an eye on the memory."""
+BYTES_A_PIXEL = 11
+"""What decoding takes at most: Pillow's 4, the array's 3, and both again where it is turned."""
+_DEEP_BYTES_A_PIXEL = 40
+_BAND = 256
 
 
 @contextmanager
@@ -145,11 +152,27 @@ def decode(data: bytes, limits: Limits, name: str) -> Pixels:
         raise
     with image:
         check_cost(image, data, limits, name)
+        _check_memory(image, name)
         if image.format == "JPEG" and image.mode == "RGB" and "icc_profile" not in image.info:
             fast = _fast_jpeg(data, image.size)
             if fast is not None:
-                return _upright(fast, _orientation(image, stated))
+                return _upright(fast, orientation_of(image, stated))
         return from_pillow(image, limits, name, data=data, stated=stated)
+
+
+def _check_memory(image: PIL.Image.Image, name: str) -> None:
+    pixels = image.width * image.height
+    if pixels > GIANT_PIXELS:
+        wide = deep.facts(image).bits > 8 or image.mode == "F"
+        memory.check_fits(pixels * (_DEEP_BYTES_A_PIXEL if wide else BYTES_A_PIXEL), name)
+
+
+def eight_bits(pixels: Pixels) -> NDArray[np.uint8]:
+    """Return decoded pixels as uint8; floating-point ones in [0, 1] are rounded."""
+    if pixels.dtype == np.uint8:
+        return np.asarray(pixels, dtype=np.uint8)
+    rounded: NDArray[np.uint8] = np.rint(pixels * np.float32(255)).astype(np.uint8)
+    return rounded
 
 
 def _fast_jpeg(data: bytes, size: tuple[int, int]) -> NDArray[np.uint8] | None:
@@ -204,7 +227,7 @@ def from_pillow(
 
     Args:
         image: Any mode.
-        limits: Held against the image's size.
+        limits: Held against the image's size, unless it is loaded already.
         name: How the picture is called in messages.
         data: The file it was opened from, where there is one: Pillow keeps 8 bits of a
             16-bit colour picture, the file has the others.
@@ -216,12 +239,13 @@ def from_pillow(
     Raises:
         ImageError: If it cannot be decoded or is outside the limits.
     """
-    limits.check_pixels(*image.size, name)
+    if getattr(image, "tile", None) or 0 in image.size:  # not decoded yet
+        limits.check_pixels(*image.size, name)
     with one_error(name), _quiet_giant(image.width * image.height):
         facts = deep.facts(image)
         image.load()
         # Pillow turns a TIFF itself, on loading
-        orientation = 1 if image.format == "TIFF" else _orientation(image, stated)
+        orientation = 1 if image.format == "TIFF" else orientation_of(image, stated)
         samples = deep.samples(image, facts, data)
         profile = image.info.get("icc_profile")
         profile = profile if isinstance(profile, bytes) else None
@@ -235,6 +259,12 @@ def from_pillow(
 
 
 def _eight_bits(image: PIL.Image.Image, profile: bytes | None) -> NDArray[np.uint8]:
+    if image.mode == "RGB" and not _keyed(image) and image.width * image.height > GIANT_PIXELS:
+        out = np.empty((image.height, image.width, 3), np.uint8)
+        for top in range(0, image.height, _BAND):  # a second copy of a giant is spared
+            band = image.crop((0, top, image.width, min(top + _BAND, image.height)))
+            out[top : top + _BAND] = np.asarray(to_srgb(band, profile))
+        return out
     alpha: PIL.Image.Image | None = None
     if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
         from PIL import ImageChops  # Pillow takes every CMYK JPEG for an inverted (Adobe) one
@@ -259,7 +289,7 @@ def _keyed(image: PIL.Image.Image) -> bool:
     return "transparency" in image.info
 
 
-def _orientation(image: PIL.Image.Image, stated: int = 1) -> int:
+def orientation_of(image: PIL.Image.Image, stated: int = 1) -> int:
     """Return EXIF orientation 1..8; in place of a missing or broken one the `stated` one."""
     blob = image.info.get("exif")
     value: Any = stated

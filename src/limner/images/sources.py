@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     )
 
 _MEBI = 1024 * 1024
+_MEGA = 1_000_000
+LIMIT_VARIABLE = "LIMNER_MAX_MEGAPIXELS"
 _CHUNK = 1024 * 1024
 
 
@@ -29,22 +31,68 @@ _CHUNK = 1024 * 1024
 class Limits:
     """What a picture may cost at most; all of it is checked before anything is decoded.
 
+    An array is decoded already, and so is a Pillow image that was loaded: they are not held
+    against them.
+
     Attributes:
         max_bytes: Size of the file. A file object is never read further than one byte
             beyond it.
         max_pixels: Width times height, as the header states them.
         max_decoded_bytes: Pixels times channels, twice that for more than 8 bits.
+        advice: What messages say to do, a sentence: the option that raises the limit.
     """
 
-    max_bytes: int = 64 * _MEBI
-    max_pixels: int = 100_000_000
-    max_decoded_bytes: int = 800_000_000
+    max_bytes: int = 256 * _MEBI
+    max_pixels: int = 250 * _MEGA
+    max_decoded_bytes: int = 800 * _MEGA
+    advice: str = f"Make it smaller, or set {LIMIT_VARIABLE}."
 
     def __post_init__(self) -> None:
         for name in ("max_bytes", "max_pixels", "max_decoded_bytes"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"{name} must be a whole number of at least 1, got {value!r}.")
+
+    @classmethod
+    def megapixels(cls, most: float, *, advice: str | None = None) -> Limits:
+        """Return limits for pictures of so many million pixels; bytes grow along.
+
+        Args:
+            most: Millions of pixels, above 0. A file may have 3 bytes for each of them, as an
+                uncompressed picture has, and 256 MiB in any case.
+            advice: What messages say to do.
+
+        Raises:
+            InputError: If it is no such number.
+        """
+        if not 0 < most <= 1e6:
+            raise InputError(f"megapixels must lie between 0 and 1,000,000, got {most!r}.")
+        pixels = max(1, round(most * _MEGA))
+        given = {} if advice is None else {"advice": advice}
+        return cls(
+            max_bytes=max(cls.max_bytes, 3 * pixels),
+            max_pixels=pixels,
+            max_decoded_bytes=max(cls.max_decoded_bytes, 3 * pixels),
+            **given,
+        )
+
+    @classmethod
+    def default(cls) -> Limits:
+        """Return the limits that hold where none are given: `LIMNER_MAX_MEGAPIXELS`, else 250.
+
+        Raises:
+            InputError: If the variable is no number.
+        """
+        said = os.environ.get(LIMIT_VARIABLE, "").strip()
+        if not said:
+            return cls()
+        try:
+            return cls.megapixels(float(said))
+        except ValueError as error:
+            raise InputError(
+                f"the variable {LIMIT_VARIABLE} must be a number of megapixels such as 400, "
+                f"got {said!r}."
+            ) from error
 
     def check_pixels(self, width: int, height: int, name: str) -> None:
         """Refuse a picture of no pixels or of more than ``max_pixels``.
@@ -62,7 +110,7 @@ class Limits:
         if width * height > self.max_pixels:
             raise ImageError(
                 f"{name} is {width:,} x {height:,} pixels; at most {self.max_pixels:,} pixels "
-                "are read. Make it smaller, or raise Limits(max_pixels=...)."
+                f"are read. {self.advice}"
             )
 
     def check_bytes(self, count: int, name: str, *, at_least: bool = False) -> None:
@@ -81,8 +129,7 @@ class Limits:
         if count > self.max_bytes:
             size = f"more than {self.max_bytes:,}" if at_least else f"{count:,}"
             raise ImageError(
-                f"{name} has {size} bytes; at most {self.max_bytes:,} are read. "
-                "Make it smaller, or raise Limits(max_bytes=...)."
+                f"{name} has {size} bytes; at most {self.max_bytes:,} are read. {self.advice}"
             )
 
 

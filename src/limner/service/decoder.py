@@ -30,7 +30,12 @@ def main(words: list[str]) -> None:
     """
     max_bytes, max_pixels, max_decoded, memory = map(int, words)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service
-    limits = Limits(max_bytes=max_bytes, max_pixels=max_pixels, max_decoded_bytes=max_decoded)
+    limits = Limits(
+        max_bytes=max_bytes,
+        max_pixels=max_pixels,
+        max_decoded_bytes=max_decoded,
+        advice="Make it smaller.",
+    )
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a library prints is no pixel
     _warm_up()

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from limner import images
 from limner.errors import LimnerError, ServiceError
 from limner.faces import FaceAnalyzer
-from limner.images import Limits
 from limner.service.audit import Audit
 from limner.service.decoders import Decoders
 from limner.service.jobs import Jobs
@@ -86,11 +85,7 @@ class Engine:
         self.keys = Keys(self.state)
         self.audit = Audit(settings.state_folder)
         self.measures = Measures()
-        self.limits = Limits(
-            max_bytes=settings.max_bytes,
-            max_pixels=settings.max_pixels,
-            max_decoded_bytes=4 * settings.max_pixels,
-        )
+        self.limits = settings.limits
         self.jobs = Jobs(self.state, settings, read=self.read_now)
         self.slow = SlowLane()
         self.stopping = threading.Event()

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from limner.device import cpu_threads
+from limner.images import Limits
 
 STATE_VARIABLE = "LIMNER_SERVICE"
 MEBI = 1024 * 1024
@@ -45,7 +46,7 @@ class Settings(BaseModel):
         demand_keys: Whether requests need an API key; None: wherever `host` is not loopback.
         embedder: A name of the registry or an ONNX file; None: the gallery's own, else sface.
         device: As `limner.device.resolve` takes it.
-        min_size: Smallest face, longer side in pixels.
+        min_size: Smallest face, longer side in pixels; None: as `limner.FaceAnalyzer` has it.
         min_score: Lowest score of the detector.
         models: Folder of classifiers that may be named in requests; None for none.
         keep_chips: Whether enrolment keeps face crops in the gallery.
@@ -72,7 +73,7 @@ class Settings(BaseModel):
     demand_keys: bool | None = None
     embedder: str | None = None
     device: str = "auto"
-    min_size: float = Field(default=20.0, ge=8.0, le=10_000.0)
+    min_size: float | None = Field(default=None, ge=8.0, le=10_000.0)
     min_score: float = Field(default=0.6, gt=0.0, lt=1.0)
     models: Path | None = None
     keep_chips: bool = False
@@ -96,6 +97,16 @@ class Settings(BaseModel):
         if not self.host or any(c.isspace() or c in "/?#@" for c in self.host):
             raise ValueError(f"host must be an address or a host name, got {self.host!r}.")
         return self
+
+    @property
+    def limits(self) -> Limits:
+        """The most bytes and pixels of a picture, which no client can raise: no word of how."""
+        return Limits(
+            max_bytes=self.max_bytes,
+            max_pixels=self.max_pixels,
+            max_decoded_bytes=4 * self.max_pixels,
+            advice="Make it smaller.",
+        )
 
     @property
     def keys_demanded(self) -> bool:

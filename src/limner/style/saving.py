@@ -61,10 +61,10 @@ def keepsakes(content: Source) -> Keepsakes:
         return Keepsakes()
     from PIL import ImageOps
 
-    name = str(content)
+    name, limits = str(content), Limits.default()
     with (
         one_error(name),
-        open_header(load_bytes(content, Limits(), name), Limits(), name) as image,
+        open_header(load_bytes(content, limits, name), limits, name) as image,
     ):
         exif = image.getexif()
         date = str(exif.get_ifd(_EXIF_IFD).get(_ORIGINAL_DATE) or exif.get(_DATE) or "")

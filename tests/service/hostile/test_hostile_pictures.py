@@ -22,7 +22,12 @@ from limner.service import Settings
 from limner.service.decoders import Decoders
 
 PIXELS = 2_000_000
-LIMITS = Limits(max_bytes=4 << 20, max_pixels=PIXELS, max_decoded_bytes=4 * PIXELS)
+LIMITS = Limits(
+    max_bytes=4 << 20,
+    max_pixels=PIXELS,
+    max_decoded_bytes=4 * PIXELS,
+    advice="Make it smaller.",
+)
 
 
 def encoded(image, kind, **options):
