@@ -110,6 +110,16 @@ class _Protocol(HttpToolsProtocol):
         self._end_head()
         super().on_headers_complete()
 
+    def send_400_response(self, msg: str) -> None:
+        super().send_400_response(msg)
+        self._abandon()
+
+    def _abandon(self) -> None:
+        """Let the request under way know that nobody listens, before it writes to a closed line."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+
     def _begin_head(self) -> None:
         if self._clock is None:
             self._head_bytes = 0
@@ -127,3 +137,4 @@ class _Protocol(HttpToolsProtocol):
             if self.cycle is None or self.cycle.response_complete:
                 self.transport.write(answer)
             self.transport.close()
+            self._abandon()
