@@ -301,6 +301,13 @@ class GalleryFile:
         return embedder_id, vectors, state
 
     @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Take the gallery for a change; questions are answered while another process writes."""
+        self._store.await_turn()
+        with self._lock:
+            yield
+
+    @contextlib.contextmanager
     def locked(self) -> Iterator[Store]:
         """Give the modules of this room the store while no other thread uses it."""
         with self._lock:

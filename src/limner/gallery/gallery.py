@@ -81,7 +81,7 @@ class Gallery(GalleryFile):
         clean = name if isinstance(name, int) else normalise_name(name)
         photos = _photo_refs(photo, len(many))
         pictures = _encode_chips(chips, len(many))
-        with self._lock:
+        with self._writing():
             embedder_id, vectors, state = self._checked(many)
             faces = [
                 NewFace(vector, photos[i], pictures[i], (many[i].quality, many[i].reason))
@@ -136,7 +136,7 @@ class Gallery(GalleryFile):
         """
         stream, added, seen = iter(items), 0, 0
         while batch := list(islice(stream, _BULK)):
-            with self._lock:
+            with self._writing():
                 many = [embedding_of(item[1], call="enroll_many") for item in batch]
                 embedder_id, vectors, _ = self._checked(many)
                 incoming = (
@@ -284,7 +284,7 @@ class Gallery(GalleryFile):
         Raises:
             UnknownNameError: If there is no such person.
         """
-        with self._lock:
+        with self._writing():
             count = self._store.remove(name)
             self._scrub()
             self._searcher.erase_removed()
@@ -304,7 +304,7 @@ class Gallery(GalleryFile):
             UnknownNameError: If there is no such person or photo.
             InputError: If it is the only one: then forget the person.
         """
-        with self._lock:
+        with self._writing():
             left = self._store.remove_face(name, photo_id)
             self._scrub()
             self._searcher.erase_removed()
@@ -317,7 +317,7 @@ class Gallery(GalleryFile):
             UnknownNameError: If there is no such person.
             NameTakenError: If somebody else has that name: then merge them.
         """
-        with self._lock:
+        with self._writing():
             return self._store.rename(old, new)
 
     def merge(self, source: str | int, into: str | int) -> int:
@@ -327,7 +327,7 @@ class Gallery(GalleryFile):
             UnknownNameError: If one of them does not exist.
             InputError: If both are the same person.
         """
-        with self._lock:
+        with self._writing():
             return self._store.merge(source, into)
 
     def set_note(self, name: str | int, note: str) -> None:
@@ -336,7 +336,7 @@ class Gallery(GalleryFile):
         Raises:
             UnknownNameError: If there is no such person.
         """
-        with self._lock:
+        with self._writing():
             self._store.set_note(name, note)
 
     def vacuum(self) -> None:
@@ -367,7 +367,7 @@ class Gallery(GalleryFile):
         """Add what a portable file holds; see `limner.gallery.transfer`."""
         from limner.gallery.transfer import import_gallery
 
-        with self._lock:
+        with self._writing():
             return import_gallery(self._store, Path(path), on_conflict=on_conflict)
 
     def calibrate(
@@ -386,7 +386,7 @@ class Gallery(GalleryFile):
 
     def reset_calibration(self) -> None:
         """Forget the gallery's own calibration; the shipped one is used again."""
-        with self._lock:
+        with self._writing():
             self._store.set_meta({"calibration": None})
 
 

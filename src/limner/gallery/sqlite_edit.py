@@ -11,7 +11,7 @@ import numpy as np
 
 from limner.errors import GalleryError, InputError, NameTakenError, UnknownNameError
 from limner.gallery.names import name_key, normalise_name, normalise_note
-from limner.gallery.opening import BUSY_TIMEOUT_S
+from limner.gallery.opening import BUSY_TIMEOUT_S, connect
 from limner.gallery.sqlite_read import VECTOR_DTYPE, SQLiteReader
 from limner.gallery.store import Judged, unknown_person
 from limner.types import FloatArray
@@ -33,6 +33,18 @@ class SQLiteEditor(SQLiteReader):
                 f"the gallery {self.location} is on a read-only disk or folder; "
                 "nothing was changed."
             )
+
+    def await_turn(self) -> None:
+        """Wait until no other process writes; safe beside other threads.
+
+        Raises:
+            GalleryError: If that takes longer than 30 s.
+        """
+        if self.read_only:
+            return
+        with self._sentences(), contextlib.closing(connect(self._path, mode="rw")) as waiting:
+            waiting.execute("BEGIN IMMEDIATE")
+            waiting.execute("ROLLBACK")
 
     @contextlib.contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:

@@ -225,6 +225,9 @@ class Store(Protocol):
     ) -> Absorbed:
         """Add many faces of many people in one transaction."""
 
+    def await_turn(self) -> None:
+        """Wait until no other process writes; needs no lock, and promises nothing."""
+
     def snapshot(self) -> AbstractContextManager[None]:
         """Read one state inside, whatever others write meanwhile."""
 

@@ -131,6 +131,10 @@ def test_nothing_waits_on_the_loop_while_another_process_writes(tmp_path):
             answer = client.get(path)
             assert time.monotonic() - began < 2, path
             assert answer.status_code in (200, 503)
+        began = time.monotonic()
+        assert engine._gallery.identify(embedding(0), threshold=0.1)[0].person == "Ada"
+        assert client.get("/v1/people").json()["count"] == 1
+        assert time.monotonic() - began < 2, "questions do not wait for who waits to write"
         other.execute("ROLLBACK")
         other.close()
         writer.join()
