@@ -9,7 +9,7 @@ PATHS = (
     "/v1/detect", "/v1/embed", "/v1/compare", "/v1/identify", "/v1/verify", "/v1/lookalike",
     "/v1/people", "/v1/people/1", "/v1/people/1/photos", "/v1/people/1/merge", "/v1/style",
     "/v1/jobs", "/v1/jobs/x/events", "/v1/jobs/x/result", "/v1/models", "/v1/classify",
-    "/v1/units/alexnet", "/v1/units", "/v1/info", "/v1/calibrate", "/metrics", "/healthz",
+    "/v1/units/nothing", "/v1/units", "/v1/info", "/v1/calibrate", "/metrics", "/healthz",
     "/openapi.json", "/", "/config", "/gradio_api/queue/join", "/gradio_api/upload",
     "/gradio_api/file=/etc/passwd", "/gradio_api/queue/data", "/gradio_api/info",
 )  # fmt: skip

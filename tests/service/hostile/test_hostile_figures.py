@@ -84,7 +84,7 @@ def attack(tmp_path, count, *, page):
     assert "Traceback" not in log, log[-3000:]
     print(dict(sorted(statuses.items())), "RSS MiB and descriptors after a quarter and all:", seen)
     (rss, files), (rss_end, files_end) = seen
-    assert rss_end < rss + 60
+    assert rss_end < rss + 30
     assert files_end < files + 20
     return statuses
 
