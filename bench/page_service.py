@@ -102,4 +102,12 @@ def _rows(results: dict[str, Any]) -> list[list[str]]:
                 f"{'alive' if part['alive'] else 'DEAD'}{_note(part)}",
             ]
         )
+    if part := results.get("decoding"):
+        sides = [side for side in part if side.isdigit()]
+        shown = "; ".join(
+            f"{side} px: {part[side]['here_ms']:.1f} to {part[side]['child_ms']:.1f} ms, "
+            f"{part[side]['ratio']:.2f}x"
+            for side in sides
+        )
+        rows.append(["a JPEG decoded in a child, against in the service", "-", shown + _note(part)])
     return rows

@@ -1,7 +1,7 @@
 """Benchmark of the service: a real server on loopback, and a load generator beside it.
 
 ``python bench/service.py [PART...]`` with the parts latency, throughput, cost, overload, soak,
-kill, fuzz; all of them if none is named. ``--short F`` divides every count and time by F.
+kill, fuzz, decoding; all of them if none is named. ``--short F`` divides every count and time by F.
 Results go to ``bench/results/service.json``. Server and load generator share the machine.
 """
 
@@ -36,6 +36,7 @@ from limner import images
 from limner.faces import YuNet, load_embedder
 from limner.gallery import Gallery
 from limner.types import Embedding
+from service_decoding import decoding
 
 PEOPLE = 10_000
 SERVE = Path(__file__).parents[1] / "tests" / "service" / "serve_with.py"
@@ -626,6 +627,7 @@ PARTS: dict[str, Callable[[float], dict[str, Any]]] = {
     "soak": soak,
     "kill": kill,
     "fuzz": fuzz,
+    "decoding": decoding,
 }
 
 

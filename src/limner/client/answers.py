@@ -104,6 +104,8 @@ class KnownPhoto:
     score: float | None
     created: str
     has_chip: bool
+    quality: float | None
+    reason: str | None
 
 
 @dataclass(frozen=True)

@@ -240,7 +240,16 @@ class GalleryFile:
         """The calibration that was fitted for this gallery, if any."""
         with self._lock:
             text = self._store.meta("calibration")
-        return None if text is None else Calibration.from_json(json.loads(text))
+        return None if text is None else self._calibration_of(text)
+
+    def _calibration_of(self, text: str) -> Calibration:
+        try:
+            return Calibration.from_json(json.loads(text))
+        except ValueError as error:  # InputError is one
+            raise GalleryError(
+                f"the gallery {self.location} is damaged: its calibration cannot be read. Fit it "
+                "anew with `limner gallery calibrate`, or go back to the shipped one with --reset."
+            ) from error
 
     def _judge(self, embedder_id: str, state: State) -> Verdicts:
         """Return the thresholds in force; they are parsed again only when they changed."""
@@ -248,7 +257,7 @@ class GalleryFile:
             self._calibration = (state.changes, self._store.meta("calibration"))
         key = (embedder_id, self._calibration[1])
         if self._verdicts is None or self._verdicts[0] != key:
-            own = None if key[1] is None else Calibration.from_json(json.loads(key[1]))
+            own = None if key[1] is None else self._calibration_of(key[1])
             if own is not None and own.embedder_id != embedder_id:
                 own = None
             self._verdicts = (key, Verdicts.of(embedder_id, own, self.location))
@@ -290,6 +299,13 @@ class GalleryFile:
                 )
         vectors = np.array([e.vector for e in embeddings], dtype=np.float32)
         return embedder_id, vectors, state
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Take the gallery for a change; questions are answered while another process writes."""
+        self._store.await_turn()
+        with self._lock:
+            yield
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[Store]:

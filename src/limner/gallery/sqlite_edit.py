@@ -11,7 +11,7 @@ import numpy as np
 
 from limner.errors import GalleryError, InputError, NameTakenError, UnknownNameError
 from limner.gallery.names import name_key, normalise_name, normalise_note
-from limner.gallery.opening import BUSY_TIMEOUT_S
+from limner.gallery.opening import BUSY_TIMEOUT_S, connect
 from limner.gallery.sqlite_read import VECTOR_DTYPE, SQLiteReader
 from limner.gallery.store import Judged, unknown_person
 from limner.types import FloatArray
@@ -33,6 +33,18 @@ class SQLiteEditor(SQLiteReader):
                 f"the gallery {self.location} is on a read-only disk or folder; "
                 "nothing was changed."
             )
+
+    def await_turn(self) -> None:
+        """Wait until no other process writes; safe beside other threads.
+
+        Raises:
+            GalleryError: If that takes longer than 30 s.
+        """
+        if self.read_only:
+            return
+        with self._sentences(), contextlib.closing(connect(self._path, mode="rw")) as waiting:
+            waiting.execute("BEGIN IMMEDIATE")
+            waiting.execute("ROLLBACK")
 
     @contextlib.contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
@@ -62,7 +74,7 @@ class SQLiteEditor(SQLiteReader):
 
     # --- changing ----------------------------------------------------------------------
 
-    def remove(self, name: str) -> int:
+    def remove(self, name: str | int) -> int:
         """Delete a person, the embeddings and the chips; return how many embeddings.
 
         Raises:
@@ -76,7 +88,7 @@ class SQLiteEditor(SQLiteReader):
             connection.execute("DELETE FROM people WHERE id = ?", (person.id,))
         return person.faces
 
-    def remove_face(self, name: str, face_id: int) -> int:
+    def remove_face(self, name: str | int, face_id: int) -> int:
         """Delete one embedding of a person; return how many the person has left.
 
         Raises:
@@ -98,7 +110,7 @@ class SQLiteEditor(SQLiteReader):
                 )
         return person.faces - 1
 
-    def rename(self, old: str, new: str) -> str:
+    def rename(self, old: str | int, new: str) -> str:
         """Give a person another name; return it as stored.
 
         Raises:
@@ -121,7 +133,7 @@ class SQLiteEditor(SQLiteReader):
             )
         return fresh
 
-    def merge(self, source: str, into: str) -> int:
+    def merge(self, source: str | int, into: str | int) -> int:
         """Move one person's embeddings to another; return how many the other has now.
 
         The other's note stays; where it is empty, the first one's is taken.
@@ -146,7 +158,7 @@ class SQLiteEditor(SQLiteReader):
             connection.execute("DELETE FROM people WHERE id = ?", (first.id,))
         return first.faces + second.faces
 
-    def set_note(self, name: str, note: str) -> None:
+    def set_note(self, name: str | int, note: str) -> None:
         """Replace a person's note.
 
         Raises:

@@ -10,7 +10,7 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 HEAD_S = 10.0
 """How long the head of a request may take to arrive, in seconds."""
@@ -77,6 +77,7 @@ class _Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self._under_way: list[RequestResponseCycle] = []
         address = self.client[0] if self.client else "?"
         if not self.places.enter(address):
             transport.write(_FULL)
@@ -91,6 +92,7 @@ class _Protocol(HttpToolsProtocol):
             self.places.leave(self._address)
             self._address = None
         super().connection_lost(exc)
+        self._abandon()
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
@@ -109,6 +111,24 @@ class _Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._end_head()
         super().on_headers_complete()
+        self._under_way = [one for one in self._under_way if not one.response_complete]
+        if self.cycle is not None:
+            self._under_way.append(self.cycle)
+
+    def send_400_response(self, msg: str) -> None:
+        super().send_400_response(msg)
+        self._abandon()
+
+    def _abandon(self) -> None:
+        """Let every request under way know that nobody listens, before it writes to a closed line.
+
+        uvicorn tells the last one alone, where several came at once.
+        """
+        for cycle in self._under_way:
+            if not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        self._under_way.clear()
 
     def _begin_head(self) -> None:
         if self._clock is None:
@@ -127,3 +147,4 @@ class _Protocol(HttpToolsProtocol):
             if self.cycle is None or self.cycle.response_complete:
                 self.transport.write(answer)
             self.transport.close()
+            self._abandon()

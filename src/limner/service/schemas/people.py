@@ -23,6 +23,8 @@ _PHOTO: dict[str, Any] = {
     "score": 0.9317,
     "created": "2026-11-22T05:00:00.000+00:00",
     "has_chip": False,
+    "quality": 0.83,
+    "reason": None,
 }
 
 
@@ -56,6 +58,8 @@ class PhotoOut(Schema):
     score: float | None
     created: str
     has_chip: bool
+    quality: float | None
+    reason: str | None
 
 
 class PersonWithPhotos(PersonOut):
