@@ -11,7 +11,7 @@ from limner.errors import InputError
 
 if TYPE_CHECKING:
     from limner.training.array_fit import ArrayRecipe
-    from limner.training.series_files import SeriesOptions
+    from limner.training.series_options import SeriesOptions
     from limner.training.volume_options import VolumeOptions
 
 _READING = "Reading"
@@ -174,6 +174,10 @@ class FitOptions:
         return {"net": self.net, **{k: v for k, v in given.items() if v is not None}}
 
 
+def _words(text: str | None) -> tuple[str, ...]:
+    return tuple(word.strip() for word in (text or "").split(",") if word.strip())
+
+
 @dataclass(frozen=True)
 class SeriesReading:
     """How files of series are read."""
@@ -184,10 +188,49 @@ class SeriesReading:
             "--classes", metavar="A,B", help="Keep only these labels.", rich_help_panel=_READING
         ),
     ] = None
-    other_length: Annotated[
-        Literal["refuse", "pad"],
+    label: Annotated[
+        str | None,
         typer.Option(
-            "--other-length", help="Shorter series: refuse, or pad.", rich_help_panel=_READING
+            "--label",
+            metavar="NAME",
+            help="Where labels are: a column's heading, first or last; of records, a word of the "
+            "header.",
+            rich_help_panel=_READING,
+        ),
+    ] = None
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            "--labels",
+            metavar="FILE.csv",
+            help="Labels of whole records, as PTB-XL has them.",
+            rich_help_panel=_READING,
+        ),
+    ] = None
+    cut: Annotated[
+        Literal["beats", "records"] | None,
+        typer.Option(
+            "--cut",
+            help="Items of records: their beats, or the records whole. Default: beats, whole where "
+            "labels are of records.",
+            rich_help_panel=_READING,
+        ),
+    ] = None
+    leads: Annotated[
+        str | None,
+        typer.Option(
+            "--leads",
+            metavar="A,B",
+            help="Leads of records, in this order. Default: those that most records have.",
+            rich_help_panel=_READING,
+        ),
+    ] = None
+    other_length: Annotated[
+        Literal["refuse", "pad", "crop"],
+        typer.Option(
+            "--other-length",
+            help="Series of other lengths: refuse them, pad shorter ones or crop longer ones.",
+            rich_help_panel=_READING,
         ),
     ] = "refuse"
     before: Annotated[
@@ -204,15 +247,23 @@ class SeriesReading:
         typer.Option("--after", metavar="S", help="Seconds after it.", rich_help_panel=_READING),
     ] = 0.5
 
-    def options(self, gaps: Literal["refuse", "fill"]) -> SeriesOptions:
+    def options(
+        self, gaps: Literal["refuse", "fill"], *, group: str | None = None
+    ) -> SeriesOptions:
         """Return how to read."""
-        from limner.training.series_files import SeriesOptions
+        from pathlib import Path
 
-        names = tuple(n.strip() for n in (self.classes or "").split(",") if n.strip())
+        from limner.training.series_options import SeriesOptions
+
         return SeriesOptions(
             other_length=self.other_length,
             gaps=gaps,
-            classes=names,
+            classes=_words(self.classes),
+            label=self.label,
+            group=group,
+            labels=None if self.labels is None else Path(self.labels),
+            cut=self.cut,
+            leads=_words(self.leads),
             before_s=self.before,
             after_s=self.after,
         )

@@ -83,12 +83,14 @@ def _classify(model: ArrayModel, samples: Samples, draw: Any, plot: str | None, 
     for note in samples.notes:
         output.note(note)
     known = [a for a in answers if a.truth is not None]
-    right = sum(a.label == a.truth for a in known)
+    right = sum(bool(a.right) for a in known)
     if output.wants_json():
         share = right / len(known) if known else None
         items_of = [a.to_json() for a in answers]
         output.emit_json({"items": items_of, "accuracy": share, "notes": list(samples.notes)})
-    rows = [(a.name, a.label, f"{a.probability:.3f}", a.truth) for a in answers]
+    rows = [
+        (a.name, ", ".join(a.labels) or "none", f"{a.probability:.3f}", a.truth) for a in answers
+    ]
     columns = ("item", "class", "probability", "truth")
     output.print_table(columns, rows, right=("probability",))
     if known:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @grouped
 def train_series(
     source: Annotated[
-        str, typer.Argument(metavar="FILE|DIR", help="UCR text or CSV, npz, WFDB record.")
+        str, typer.Argument(metavar="FILE|DIR", help="UCR text or CSV, npz, WFDB records.")
     ],
     *,
     test: TestOption = None,
@@ -62,7 +62,7 @@ def train_series(
             out=out,
             hold_out=fit.hold_out,
             group=fit.group,
-            options=reading.options(gaps),
+            options=reading.options(gaps, group=fit.group),
             recipe=recipe,
             on_epoch=told,
             **fit.network(),
@@ -161,7 +161,7 @@ def _tell(report: ArrayReport) -> None:
     for i, (name, count) in enumerate(report.train_counts.items()):
         share = figures.recall[name]
         found = None if share is None else f"{share:.3f}"
-        rows.append((name, count, sum(figures.confusion[i]), found))
+        rows.append((name, count, figures.counts[i], found))
     output.print_table(("class", "train", "test", "found"), rows, right=("train", "test", "found"))
     output.say()
     output.say(f"accuracy  {figures.accuracy:.4f}   {figures.items} items: {report.tested_on}")

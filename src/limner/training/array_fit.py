@@ -89,7 +89,9 @@ class ArrayModule(LightningModule):
         x, labels = batch
         plain = self.loss is not None and not self.loss.unit_length
         y = self.net.outputs(x) if plain else self.net(x)
-        if self.loss is None:
+        if labels.is_floating_point():  # several classes at once
+            loss = functional.binary_cross_entropy_with_logits(y, labels)
+        elif self.loss is None:
             loss = functional.cross_entropy(y, labels, label_smoothing=self.recipe.smoothing)
         else:
             mined = None if self.miner is None else self.miner(y.detach(), labels)
@@ -175,6 +177,13 @@ def fit_model(
         )
     values = torch.from_numpy(net.scale(samples.values))
     labels = torch.from_numpy(samples.labels)
+    if samples.several is not None:
+        if recipe.loss != "nll" or recipe.balance:
+            raise InputError(
+                "items of several classes at once are trained by the nll loss, class by class and "
+                f"without balance, got {recipe.loss}{' with balance' if recipe.balance else ''}."
+            )
+        labels = torch.from_numpy(samples.several.astype(np.float32))
     members = []
     for number in range(net.members):
         own = mix_seed(seed, number)

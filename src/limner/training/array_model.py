@@ -53,6 +53,8 @@ class ArrayNet:
         std: Per channel, for `training`.
         dropout: Share of features left out before the last layer in training.
         layout: How what it was trained on was read.
+        several: Whether an item may be of several classes at once; each score is then a
+            probability of its own.
     """
 
     kind: Kind
@@ -68,6 +70,7 @@ class ArrayNet:
     std: tuple[float, ...] = ()
     dropout: float = 0.0
     layout: Layout = field(default_factory=Layout)
+    several: bool = False
 
     def __post_init__(self) -> None:
         for name, allowed in (("kind", Kind), ("net", Net), ("scaling", Scaling)):
@@ -170,7 +173,8 @@ class ArrayModel:
 
         Returns:
             Shape (N, classes), rows that sum to 1. A classifier's are the mean softmax of
-            its members; an embedder's are the votes of the nearest training items.
+            its members; an embedder's are the votes of the nearest training items. Where an
+            item may be of several classes each score lies in [0, 1] by itself.
 
         Raises:
             ShapeError: If the shape is not the one that the model reads.
@@ -178,6 +182,8 @@ class ArrayModel:
         if self.net.embedding is None:
             import torch
 
+            if self.net.several:
+                return self._run(values, lambda net, x: torch.sigmoid(net(x)))
             return self._run(values, lambda net, x: torch.softmax(net(x), dim=1))
         vectors = self.vectors(values)
         near = vectors @ self.reference.T

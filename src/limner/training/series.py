@@ -17,7 +17,8 @@ from limner.training.array_report import Answer, ArrayReport, answer, figures_of
 from limner.training.distort import SeriesDistortion
 from limner.training.extras import require
 from limner.training.samples import Samples, same_classes
-from limner.training.series_files import SeriesOptions, find_test_file, read_series
+from limner.training.series_files import find_test_file, read_series
+from limner.training.series_options import SeriesOptions
 from limner.training.splits import leaks, split
 
 EPOCHS, MEMBERS, WIDTH = 30, 2, 16
@@ -79,7 +80,7 @@ def train_series(
     if test is None:
         train, held, tested_on = split(train, hold_out, seed=seed, group=group)
     else:
-        held = test if isinstance(test, Samples) else read_series(test, options=options)
+        held = _test_set(test, train, options)
         tested_on = "test data given" if isinstance(test, Samples) else str(test)
     held = same_classes(held, train.classes)
     train = replace(train, notes=(*train.notes, *leaks(train, held)))
@@ -100,6 +101,8 @@ def train_series(
             members=members,
             scaling=scaling,
             dropout=0.2 if net == "resnet" else 0.0,
+            layout=train.layout,
+            several=train.several is not None,
         ),
     )
     return train_and_test(
@@ -112,6 +115,24 @@ def train_series(
         tested_on=tested_on,
         on_epoch=on_epoch,
     )
+
+
+def _test_set(test: str | Path | Samples, train: Samples, options: SeriesOptions | None) -> Samples:
+    """Return test data that was read as the training data was."""
+    if not isinstance(test, Samples) and train.layout.leads:
+        options = replace(options or SeriesOptions(), leads=train.layout.leads)
+    held = test if isinstance(test, Samples) else read_series(test, options=options)
+    if train.layout.item and held.layout.item and train.layout != held.layout:
+        ours, theirs = train.layout, held.layout
+        raise InputError(
+            f"the test records are {theirs.item} of {', '.join(theirs.leads)} at "
+            f"{theirs.rate_hz:g} Hz, those for training {ours.item} of {', '.join(ours.leads)} at "
+            f"{ours.rate_hz:g} Hz; choose common leads with --leads and one --cut."
+        )
+    if held.several is None and train.several is not None:
+        several = np.eye(held.kinds, dtype=np.bool_)[held.labels]
+        held = replace(held, several=several)
+    return held
 
 
 def describe_net(train: Samples, net: ArrayNet) -> ArrayNet:
@@ -162,7 +183,7 @@ def train_and_test(
     model = replace(
         model,
         figures={**figures.to_json(), "tested_on": tested_on},
-        head=fit_head(model, test, seed=seed),
+        head=None if net.several else fit_head(model, test, seed=seed),
     )
     if out is not None:
         model.save(out)
@@ -191,7 +212,8 @@ def read_for(
     """
     if model.net.kind != "series":
         raise InputError(f"this model is one of {model.net.kind}; give one of series.")
-    return read_series(source, options=options, length=model.net.shape[1])
+    shape, layout = model.net.shape, model.net.layout
+    return read_series(source, options=options, length=shape[1], layout=layout)
 
 
 def classify_series(

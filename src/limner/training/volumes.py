@@ -105,6 +105,7 @@ def train_volumes(
             depths=depths,
             scaling=scaling,
             layout=train.layout,
+            several=train.several is not None,
             dropout=0.3 if net == "resnet" else 0.0,
         ),
     )
