@@ -36,6 +36,9 @@ GapsOption = Annotated[
         rich_help_panel=_READING,
     ),
 ]
+DeviceOption = Annotated[
+    str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
+]
 ItemsOption = Annotated[int, typer.Option("--items", help="Items in the picture, 1 to 12.")]
 
 
@@ -129,6 +132,18 @@ class FitOptions:
         Literal["32", "bf16", "16"],
         typer.Option("--precision", help="Arithmetic of the training.", rich_help_panel=_TRAINING),
     ] = "32"
+    device: Annotated[
+        str,
+        typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...", rich_help_panel=_TRAINING),
+    ] = "auto"
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            "--minutes",
+            help="Stop after the epoch that reaches this; limner train resume goes on.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None
 
     def recipe(self, default: ArrayRecipe, distortion: Any) -> ArrayRecipe:
         """Return the recipe that these options describe.
@@ -162,7 +177,7 @@ class FitOptions:
         )
 
     def network(self) -> dict[str, Any]:
-        """Return the keyword arguments of `train_series` and `train_volumes` for the network."""
+        """Return keyword arguments of `train_series` and `train_volumes`: network and run."""
         from limner.training.array_fit import CLASSIFIER_LOSSES
 
         given = {
@@ -171,7 +186,14 @@ class FitOptions:
             "scaling": self.scaling,
             "embedding": None if self.loss in CLASSIFIER_LOSSES else self.embedding or 64,
         }
-        return {"net": self.net, **{k: v for k, v in given.items() if v is not None}}
+        run = {
+            "seed": self.seed,
+            "hold_out": self.hold_out,
+            "group": self.group,
+            "device": self.device,
+            "seconds": None if self.minutes is None else self.minutes * 60.0,
+        }
+        return {"net": self.net, **run, **{k: v for k, v in given.items() if v is not None}}
 
 
 def _words(text: str | None) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import typer
 
 from limner.cli import output
 from limner.cli.array_options import (
+    DeviceOption,
     GapsOption,
     ItemsOption,
     PlotOption,
@@ -36,6 +37,7 @@ def classify_series(
     model: ModelOption = "mine",
     reading: SeriesReading,
     gaps: GapsOption = "refuse",
+    device: DeviceOption = "auto",
     plot: PlotOption = None,
     items: ItemsOption = 6,
     json: JsonOption = False,
@@ -45,7 +47,7 @@ def classify_series(
     from limner.training.array_plots import plot_series
     from limner.training.series import read_for
 
-    held = load_model(model)
+    held = load_model(model, device=device)
     samples = read_for(held, source, options=reading.options(gaps))
     _classify(held, samples, plot_series, plot, items)
 
@@ -59,6 +61,7 @@ def classify_volume(
     model: ModelOption = "mine",
     reading: VolumeReading,
     gaps: GapsOption = "refuse",
+    device: DeviceOption = "auto",
     plot: PlotOption = None,
     items: ItemsOption = 4,
     json: JsonOption = False,
@@ -68,7 +71,7 @@ def classify_volume(
     from limner.training.array_plots import plot_volumes
     from limner.training.volumes import read_for
 
-    held = load_model(model)
+    held = load_model(model, device=device)
     samples = read_for(held, source, options=reading.options(gaps))
     _classify(held, samples, plot_volumes, plot, items)
 
@@ -114,6 +117,7 @@ def alike(
     reading: SeriesReading,
     volumes: VolumeReading,
     gaps: GapsOption = "refuse",
+    device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
     """Find the items, of those a model was trained on, that are most like this one."""
@@ -123,7 +127,7 @@ def alike(
     from limner.training.alike import most_alike
     from limner.training.array_model import load_model
 
-    held = load_model(model)
+    held = load_model(model, device=device)
     if held.net.kind == "series":
         samples = series.read_for(held, source, options=reading.options(gaps))
     else:

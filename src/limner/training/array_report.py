@@ -65,7 +65,7 @@ class ArrayReport:
         tested_on: What the test set was, in words.
         seed: Of everything that was drawn.
         epochs: Of each member.
-        loss: Last training loss, averaged over members.
+        loss: Last training loss, averaged over members; None where nothing was left to train.
         seconds: Of the training.
         out: Where the model was written, or None.
         notes: What was done to the data.
@@ -78,7 +78,7 @@ class ArrayReport:
     tested_on: str
     seed: int
     epochs: int
-    loss: float
+    loss: float | None
     seconds: float
     out: Path | None = None
     notes: tuple[str, ...] = field(default=())
