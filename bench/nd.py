@@ -26,7 +26,8 @@ from limner.training.array_model import ArrayModel
 from limner.training.array_report import figures_of, measure
 from limner.training.samples import Samples
 from limner.training.series import train_series
-from limner.training.series_files import SeriesOptions, read_series
+from limner.training.series_files import read_series
+from limner.training.series_options import SeriesOptions
 from limner.training.volume_files import read_volumes
 from limner.training.volumes import DEFAULT_RECIPE as VOLUME_RECIPE
 from limner.training.volumes import train_volumes

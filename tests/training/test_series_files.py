@@ -8,7 +8,8 @@ from toy_arrays import toy_series, write_ucr
 
 from limner.errors import InputError, ShapeError, UnknownNameError
 from limner.training.samples import Samples, from_names, same_classes
-from limner.training.series_files import SeriesOptions, find_test_file, read_series
+from limner.training.series_files import find_test_file, read_series
+from limner.training.series_options import SeriesOptions
 
 
 def test_ucr_text_gives_the_numbers_and_labels_of_the_file(tmp_path):
@@ -65,7 +66,7 @@ def test_missing_samples_are_refused_or_filled(tmp_path):
         ("1 2 3\nx y z\n", "line 2: a series is a label and numbers"),
         ("1\n", "at least two samples"),
         ("0.25 1 2 3\n0.5 1 2 3\n", "labels are missing"),
-        ("NaN 1 2 3\n", "the label, which comes first, is missing"),
+        ("NaN 1 2 3\n", "the label is missing"),
     ],
 )
 def test_files_that_are_no_series(tmp_path, text, words):
@@ -196,8 +197,8 @@ def test_record_100_has_its_2237_normal_and_33_premature_beats(shared_data):
 
 
 def test_words_and_windows_of_the_options_are_checked():
-    with pytest.raises(UnknownNameError, match="'refuse' or 'pad', got 'crop'"):
-        SeriesOptions(other_length="crop")  # type: ignore[arg-type]
+    with pytest.raises(UnknownNameError, match="'refuse', 'pad' or 'crop', got 'cut'"):
+        SeriesOptions(other_length="cut")  # type: ignore[arg-type]
     with pytest.raises(UnknownNameError, match="'refuse' or 'fill'"):
         SeriesOptions(gaps="zero")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="after_s above 0"):

@@ -11,7 +11,7 @@ from limner.errors import InputError
 
 if TYPE_CHECKING:
     from limner.training.array_fit import ArrayRecipe
-    from limner.training.series_files import SeriesOptions
+    from limner.training.series_options import SeriesOptions
     from limner.training.volume_options import VolumeOptions
 
 _READING = "Reading"
@@ -35,6 +35,9 @@ GapsOption = Annotated[
         help="Missing samples, voxels or slices: refuse them, or fill them.",
         rich_help_panel=_READING,
     ),
+]
+DeviceOption = Annotated[
+    str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
 ]
 ItemsOption = Annotated[int, typer.Option("--items", help="Items in the picture, 1 to 12.")]
 
@@ -129,6 +132,18 @@ class FitOptions:
         Literal["32", "bf16", "16"],
         typer.Option("--precision", help="Arithmetic of the training.", rich_help_panel=_TRAINING),
     ] = "32"
+    device: Annotated[
+        str,
+        typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...", rich_help_panel=_TRAINING),
+    ] = "auto"
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            "--minutes",
+            help="Stop after the epoch that reaches this; limner train resume goes on.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None
 
     def recipe(self, default: ArrayRecipe, distortion: Any) -> ArrayRecipe:
         """Return the recipe that these options describe.
@@ -162,7 +177,7 @@ class FitOptions:
         )
 
     def network(self) -> dict[str, Any]:
-        """Return the keyword arguments of `train_series` and `train_volumes` for the network."""
+        """Return keyword arguments of `train_series` and `train_volumes`: network and run."""
         from limner.training.array_fit import CLASSIFIER_LOSSES
 
         given = {
@@ -171,7 +186,18 @@ class FitOptions:
             "scaling": self.scaling,
             "embedding": None if self.loss in CLASSIFIER_LOSSES else self.embedding or 64,
         }
-        return {"net": self.net, **{k: v for k, v in given.items() if v is not None}}
+        run = {
+            "seed": self.seed,
+            "hold_out": self.hold_out,
+            "group": self.group,
+            "device": self.device,
+            "seconds": None if self.minutes is None else self.minutes * 60.0,
+        }
+        return {"net": self.net, **run, **{k: v for k, v in given.items() if v is not None}}
+
+
+def _words(text: str | None) -> tuple[str, ...]:
+    return tuple(word.strip() for word in (text or "").split(",") if word.strip())
 
 
 @dataclass(frozen=True)
@@ -184,10 +210,49 @@ class SeriesReading:
             "--classes", metavar="A,B", help="Keep only these labels.", rich_help_panel=_READING
         ),
     ] = None
-    other_length: Annotated[
-        Literal["refuse", "pad"],
+    label: Annotated[
+        str | None,
         typer.Option(
-            "--other-length", help="Shorter series: refuse, or pad.", rich_help_panel=_READING
+            "--label",
+            metavar="NAME",
+            help="Where labels are: a column's heading, first or last; of records, a word of the "
+            "header.",
+            rich_help_panel=_READING,
+        ),
+    ] = None
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            "--labels",
+            metavar="FILE.csv",
+            help="Labels of whole records, as PTB-XL has them.",
+            rich_help_panel=_READING,
+        ),
+    ] = None
+    cut: Annotated[
+        Literal["beats", "records"] | None,
+        typer.Option(
+            "--cut",
+            help="Items of records: their beats, or the records whole. Default: beats, whole where "
+            "labels are of records.",
+            rich_help_panel=_READING,
+        ),
+    ] = None
+    leads: Annotated[
+        str | None,
+        typer.Option(
+            "--leads",
+            metavar="A,B",
+            help="Leads of records, in this order. Default: those that most records have.",
+            rich_help_panel=_READING,
+        ),
+    ] = None
+    other_length: Annotated[
+        Literal["refuse", "pad", "crop"],
+        typer.Option(
+            "--other-length",
+            help="Series of other lengths: refuse them, pad shorter ones or crop longer ones.",
+            rich_help_panel=_READING,
         ),
     ] = "refuse"
     before: Annotated[
@@ -204,15 +269,23 @@ class SeriesReading:
         typer.Option("--after", metavar="S", help="Seconds after it.", rich_help_panel=_READING),
     ] = 0.5
 
-    def options(self, gaps: Literal["refuse", "fill"]) -> SeriesOptions:
+    def options(
+        self, gaps: Literal["refuse", "fill"], *, group: str | None = None
+    ) -> SeriesOptions:
         """Return how to read."""
-        from limner.training.series_files import SeriesOptions
+        from pathlib import Path
 
-        names = tuple(n.strip() for n in (self.classes or "").split(",") if n.strip())
+        from limner.training.series_options import SeriesOptions
+
         return SeriesOptions(
             other_length=self.other_length,
             gaps=gaps,
-            classes=names,
+            classes=_words(self.classes),
+            label=self.label,
+            group=group,
+            labels=None if self.labels is None else Path(self.labels),
+            cut=self.cut,
+            leads=_words(self.leads),
             before_s=self.before,
             after_s=self.after,
         )

@@ -8,6 +8,7 @@ import typer
 
 from limner.cli import output
 from limner.cli.array_options import (
+    DeviceOption,
     GapsOption,
     ItemsOption,
     PlotOption,
@@ -36,6 +37,7 @@ def classify_series(
     model: ModelOption = "mine",
     reading: SeriesReading,
     gaps: GapsOption = "refuse",
+    device: DeviceOption = "auto",
     plot: PlotOption = None,
     items: ItemsOption = 6,
     json: JsonOption = False,
@@ -45,7 +47,7 @@ def classify_series(
     from limner.training.array_plots import plot_series
     from limner.training.series import read_for
 
-    held = load_model(model)
+    held = load_model(model, device=device)
     samples = read_for(held, source, options=reading.options(gaps))
     _classify(held, samples, plot_series, plot, items)
 
@@ -59,6 +61,7 @@ def classify_volume(
     model: ModelOption = "mine",
     reading: VolumeReading,
     gaps: GapsOption = "refuse",
+    device: DeviceOption = "auto",
     plot: PlotOption = None,
     items: ItemsOption = 4,
     json: JsonOption = False,
@@ -68,7 +71,7 @@ def classify_volume(
     from limner.training.array_plots import plot_volumes
     from limner.training.volumes import read_for
 
-    held = load_model(model)
+    held = load_model(model, device=device)
     samples = read_for(held, source, options=reading.options(gaps))
     _classify(held, samples, plot_volumes, plot, items)
 
@@ -83,12 +86,14 @@ def _classify(model: ArrayModel, samples: Samples, draw: Any, plot: str | None, 
     for note in samples.notes:
         output.note(note)
     known = [a for a in answers if a.truth is not None]
-    right = sum(a.label == a.truth for a in known)
+    right = sum(bool(a.right) for a in known)
     if output.wants_json():
         share = right / len(known) if known else None
         items_of = [a.to_json() for a in answers]
         output.emit_json({"items": items_of, "accuracy": share, "notes": list(samples.notes)})
-    rows = [(a.name, a.label, f"{a.probability:.3f}", a.truth) for a in answers]
+    rows = [
+        (a.name, ", ".join(a.labels) or "none", f"{a.probability:.3f}", a.truth) for a in answers
+    ]
     columns = ("item", "class", "probability", "truth")
     output.print_table(columns, rows, right=("probability",))
     if known:
@@ -112,6 +117,7 @@ def alike(
     reading: SeriesReading,
     volumes: VolumeReading,
     gaps: GapsOption = "refuse",
+    device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
     """Find the items, of those a model was trained on, that are most like this one."""
@@ -121,7 +127,7 @@ def alike(
     from limner.training.alike import most_alike
     from limner.training.array_model import load_model
 
-    held = load_model(model)
+    held = load_model(model, device=device)
     if held.net.kind == "series":
         samples = series.read_for(held, source, options=reading.options(gaps))
     else:

@@ -12,7 +12,7 @@ import typer
 import typer.core
 import typer.main
 
-from limner.cli import output
+from limner.cli import output, overwriting
 
 # name -> module:attribute. The attribute is a command function or a Typer application.
 COMMANDS = {
@@ -61,10 +61,10 @@ class LimnerGroup(typer.core.TyperGroup):
         if isinstance(target, typer.Typer):
             group: Any = typer.main.get_group(target)
             group.name = cmd_name
-            return group
+            return overwriting.guard(group)
         single = typer.Typer(add_completion=False)
         single.command(cmd_name)(target)
-        return typer.main.get_command(single)
+        return overwriting.guard(typer.main.get_command(single))
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; neither an interrupt nor a reader that went away is an error."""

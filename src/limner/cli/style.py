@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from limner.cli import output, style_fast
+from limner.cli import output, overwriting, style_fast
 from limner.cli.options import JsonOption, grouped
 from limner.cli.style_fast import FastLook
 from limner.cli.style_options import LookOptions, RunOptions
@@ -161,6 +161,7 @@ def _repeat(
     document = provenance.read(again)
     old = Path(again)
     target = out or str(old.with_name(f"{old.stem}-again{old.suffix}"))
+    overwriting.refuse(target, [str(path) for path in provenance.inputs_of(document)])
     if document.get("mode") == "fast":
         style_fast.again(document, target, bits=_bits(bits), quality=quality)
         return

@@ -188,7 +188,7 @@ def _folder(
     if output.wants_json():
         output.emit_json({"pictures": documents, "failed": failed})
     output.say(f"{len(documents)} of {len(photos)} photos painted into {out}.")
-    if failed:
+    if failed and not documents:  # as every command: an error only if nothing could be read
         raise typer.Exit(output.ERROR)
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @grouped
 def train_series(
     source: Annotated[
-        str, typer.Argument(metavar="FILE|DIR", help="UCR text or CSV, npz, WFDB record.")
+        str, typer.Argument(metavar="FILE|DIR", help="UCR text or CSV, npz, WFDB records.")
     ],
     *,
     test: TestOption = None,
@@ -54,15 +54,12 @@ def train_series(
 
     recipe = fit.recipe(DEFAULT_RECIPE, DEFAULT_RECIPE.distortion if distort else None)
     _check_places(out, plot)
-    with _bar(recipe.epochs, fit.members or MEMBERS) as told:
+    with _bar(recipe.epochs, fit.members or MEMBERS, out) as told:
         report = train(
             source,
             test=test,
-            seed=fit.seed,
             out=out,
-            hold_out=fit.hold_out,
-            group=fit.group,
-            options=reading.options(gaps),
+            options=reading.options(gaps, group=fit.group),
             recipe=recipe,
             on_epoch=told,
             **fit.network(),
@@ -110,14 +107,11 @@ def train_volumes(
     distortion = VolumeDistortion(flips=letters, degrees=degrees, shift=shift)
     recipe = fit.recipe(DEFAULT_RECIPE, distortion)
     _check_places(out, plot)
-    with _bar(recipe.epochs, fit.members or MEMBERS) as told:
+    with _bar(recipe.epochs, fit.members or MEMBERS, out) as told:
         report = train(
             source,
             test=test,
-            seed=fit.seed,
             out=out,
-            hold_out=fit.hold_out,
-            group=fit.group,
             options=reading.options(gaps, side),
             depths=depths,
             recipe=recipe,
@@ -137,17 +131,38 @@ def _check_places(out: str | None, plot: str | None) -> None:
         check_writable(plot)
 
 
+def go_on(run: str) -> None:
+    """Go on with a training of signals or volumes; `limner train resume` of faces calls it."""
+    from limner.training import series, volumes
+    from limner.training.array_run import open_run
+
+    asked = open_run(Path(run))
+    train: Any = series.train_series if asked.kind == "series" else volumes.train_volumes
+    words = asked.keywords
+    with _bar(words["recipe"].epochs, words["members"], run) as told:
+        report = train(asked.source, out=run, resume=True, on_epoch=told, **words)
+    _tell(report)
+
+
 @contextlib.contextmanager
-def _bar(epochs: int, members: int) -> Iterator[OnEpoch]:
-    """Show a bar over the epochs of all members, and say the loss at each one's end."""
-    with output.progress_bar("training", epochs * members) as advance:
+def _bar(epochs: int, members: int, out: str | None) -> Iterator[OnEpoch]:
+    """Show a bar over the epochs of all members, and say the loss now and then."""
+    every = max(1, epochs // 10)
+    try:
+        with output.progress_bar("training", epochs * members) as advance:
 
-        def told(member: int, epoch: int, row: dict[str, float]) -> None:
-            advance()
-            if epoch + 1 == epochs:
-                output.note(f"network {member + 1} of {members}: loss {row['train_loss']:.4f}")
+            def told(member: int, epoch: int, row: dict[str, float]) -> None:
+                advance()
+                if (epoch + 1) % every == 0 or epoch + 1 == epochs:
+                    where = f"network {member + 1} of {members}, epoch {epoch + 1}/{epochs}"
+                    output.note(f"{where}: loss {row['train_loss']:.4f}, {row['seconds']:.1f} s")
 
-        yield told
+            yield told
+    except KeyboardInterrupt:
+        if out is None:
+            raise
+        output.note(f"interrupted: `limner train resume {out}` goes on.")
+        raise typer.Exit(output.INTERRUPTED) from None
 
 
 def _tell(report: ArrayReport) -> None:
@@ -161,7 +176,7 @@ def _tell(report: ArrayReport) -> None:
     for i, (name, count) in enumerate(report.train_counts.items()):
         share = figures.recall[name]
         found = None if share is None else f"{share:.3f}"
-        rows.append((name, count, sum(figures.confusion[i]), found))
+        rows.append((name, count, figures.counts[i], found))
     output.print_table(("class", "train", "test", "found"), rows, right=("train", "test", "found"))
     output.say()
     output.say(f"accuracy  {figures.accuracy:.4f}   {figures.items} items: {report.tested_on}")

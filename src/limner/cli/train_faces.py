@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from limner.cli import output
+from limner.cli import output, train_arrays
 from limner.cli.options import JsonOption, grouped
 from limner.cli.train_options import set_options
 from limner.errors import InputError
@@ -141,8 +141,12 @@ def resume(
     from limner.training.extras import require
 
     require("lightning", "yaml")
+    from limner.training.array_run import is_array_run
     from limner.training.fit import open_run
 
+    if is_array_run(Path(run)):
+        train_arrays.go_on(run)
+        return
     recipe, circumstances = open_run(Path(run))
     _go(recipe, circumstances, resume=True)
 

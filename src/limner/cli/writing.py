@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.cli import output
+from limner.cli.overwriting import is_any
 from limner.cli.photos import embedding_of, one_photo
 from limner.errors import InputError
 
@@ -66,8 +67,9 @@ def draw_photos(draw: str, photos: Sequence[tuple[str, Sequence[Mark]]]) -> list
         except OSError as error:
             raise InputError(f"the folder {target} cannot be made: {error.strerror}.") from error
     written: list[Path] = []
+    read = [photo for photo, _ in photos]
     for photo, marks in photos:
-        path = _free_name(target, photo, written) if into_folder else target
+        path = _free_name(target, photo, written, read) if into_folder else target
         drawn = draw_marks(images.read(photo), marks)
         images.write(path, drawn.image)
         for number, title in drawn.replaced.items():
@@ -77,12 +79,12 @@ def draw_photos(draw: str, photos: Sequence[tuple[str, Sequence[Mark]]]) -> list
     return written
 
 
-def _free_name(folder: Path, photo: str, taken: Sequence[Path]) -> Path:
-    """Return a name in `folder` that is neither taken by this run nor the photo itself."""
+def _free_name(folder: Path, photo: str, taken: Sequence[Path], read: Sequence[str]) -> Path:
+    """Return a name in `folder` that is neither taken by this run nor one of the photos."""
     stem = Path(photo).stem
-    for number in range(1, len(taken) + 3):
+    for number in range(1, len(taken) + len(read) + 2):
         name = folder / (f"{stem}.jpg" if number == 1 else f"{stem}-{number}.jpg")
-        if name not in taken and not (name.exists() and os.path.samefile(name, photo)):
+        if name not in taken and not is_any(name, read):
             return name
     raise InputError(f"no free name for {photo} in {folder}.")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional
 
+from limner import device as devices
 from limner.errors import InputError
 from limner.nets.nd import TrunkAndHead
 from limner.training.array_model import ArrayModel, ArrayNet
 from limner.training.batches import Batches, Plan, ShuffledBatches, mix_seed
+from limner.training.checkpoints import LAST, load_weights, save_weights
 from limner.training.distort import SeriesDistortion, VolumeDistortion
 from limner.training.loop import Precision, fit_module
 from limner.training.losses import Loss, build_loss
@@ -24,6 +27,8 @@ from limner.training.miners import build_miner
 from limner.training.samples import Samples, check_trainable
 
 CLASSIFIER_LOSSES = ("nll", "focal")
+SETTLED = "settled.safetensors"
+OnStep = Callable[[int, int], None]
 OnEpoch = Callable[[int, int, dict[str, float]], None]
 
 
@@ -89,7 +94,9 @@ class ArrayModule(LightningModule):
         x, labels = batch
         plain = self.loss is not None and not self.loss.unit_length
         y = self.net.outputs(x) if plain else self.net(x)
-        if self.loss is None:
+        if labels.is_floating_point():  # several classes at once
+            loss = functional.binary_cross_entropy_with_logits(y, labels)
+        elif self.loss is None:
             loss = functional.cross_entropy(y, labels, label_smoothing=self.recipe.smoothing)
         else:
             mined = None if self.miner is None else self.miner(y.detach(), labels)
@@ -146,9 +153,14 @@ def fit_model(
     *,
     seed: int,
     out: Path,
+    scratch: bool = False,
     flips: bool = False,
+    resume: bool = False,
+    seconds: float | None = None,
+    device: str = "cpu",
     on_epoch: OnEpoch | None = None,
-) -> ArrayModel:
+    on_step: OnStep | None = None,
+) -> tuple[ArrayModel, str]:
     """Train the members of a model, one after the other.
 
     Args:
@@ -157,64 +169,92 @@ def fit_model(
         recipe: How to train. Its loss must fit `net.embedding`.
         seed: Of weights, batches and distortions; member i takes ``(seed, i)``.
         out: Folder for checkpoints and curves, one folder a member.
+        scratch: Whether `out` is thrown away afterwards, so that an epoch's checkpoint does.
         flips: Whether the model reads volumes mirrored too and averages.
+        resume: Go on where a training in `out` ended; members that are finished are read.
+        seconds: Stop after the epoch in which so much time has passed; None for never.
+        device: As `limner.device.resolve` takes it.
         on_epoch: Called with (member, epoch, figures) after each epoch.
+        on_step: Called after each batch with (batches done, batches of the epoch).
 
     Returns:
-        The model with its last weights, and the training items' embeddings to compare with.
+        The model with its last weights, and the training items' embeddings to compare with;
+        and, where the time was up, a sentence about where it stopped, else "".
 
     Raises:
-        InputError: If there is one class only, or the loss does not fit the network.
-        UnknownNameError: If the loss or miner is unknown.
+        InputError: If there is one class only, or several at once and the loss cannot.
     """
     check_trainable(samples)
-    if (recipe.loss in CLASSIFIER_LOSSES) != (net.embedding is None):
-        raise InputError(
-            f"the {recipe.loss} loss trains {'a classifier' if net.embedding else 'an embedding'}; "
-            f"{'leave the embedding out' if net.embedding else 'give its width'}."
-        )
+    began = time.monotonic()
+    place = devices.resolve(device)
     values = torch.from_numpy(net.scale(samples.values))
-    labels = torch.from_numpy(samples.labels)
-    members = []
+    labels = _targets(samples, recipe)
+    members: list[TrunkAndHead] = []
+    stopped = ""
     for number in range(net.members):
         own = mix_seed(seed, number)
         torch.manual_seed(own)
         member = net.build()
+        folder = out / f"member_{number}"
+        settled = folder / SETTLED
+        if resume and settled.is_file():
+            member.load_state_dict(load_weights(settled))
+            members.append(member.eval())
+            continue
+        left = None if seconds is None else seconds - (time.monotonic() - began)
+        if left is not None and left <= 0 and members:
+            break
         loader = _loader(values, labels, recipe, own)
         steps = recipe.epochs * len(loader)
         module = ArrayModule(member, recipe, classes=len(net.classes), steps=steps, seed=own)
-        told = None if on_epoch is None else _teller(on_epoch, number)
-        fit_module(
+        report = fit_module(
             module,
             loader,
             None,
-            out=out / f"member_{number}",
+            out=folder,
             epochs=recipe.epochs,
             seed=own,
+            resume=resume and (folder / LAST).is_file(),
             precision=recipe.precision,
-            checkpoint_s=None,
+            device=place,
+            seconds=left,
+            checkpoint_s=None if scratch else 60.0,
             restore_best=False,
             tensorboard=False,
-            on_epoch=told,
+            on_epoch=None if on_epoch is None else _teller(on_epoch, number),
+            on_step=on_step,
         )
         plan = loader.plans.plan(torch.Generator().manual_seed(0))
-        members.append(settle(member, values, plan))
+        members.append(settle(member.to(place), values, plan).cpu())
+        if report.stopped == "time":
+            where = f"epoch {report.epochs} of {recipe.epochs} of network {number + 1}"
+            stopped = f"the time was up after {where} of {net.members}."
+            break
+        save_weights(settled, member.state_dict())
+    if len(members) < net.members and not stopped:
+        stopped = f"the time was up after {len(members)} of {net.members} networks."
     model = ArrayModel(
-        net,
+        replace(net, members=len(members)),
         tuple(members),
         np.zeros((0, 1), np.float32),
         samples.labels,
         samples.names,
         flips=flips,
+        device=place,
     )
-    return ArrayModel(
-        net,
-        model.members,
-        model.vectors(samples.values),
-        samples.labels,
-        samples.names,
-        flips=flips,
-    )
+    return replace(model, reference=model.vectors(samples.values)), stopped
+
+
+def _targets(samples: Samples, recipe: ArrayRecipe) -> Tensor:
+    """Return labels (N,), or (N, classes) of 0 and 1 where an item may be of several."""
+    if samples.several is None:
+        return torch.from_numpy(samples.labels)
+    if recipe.loss != "nll" or recipe.balance:
+        raise InputError(
+            "items of several classes at once are trained by the nll loss, class by class and "
+            f"without balance, got {recipe.loss}{' with balance' if recipe.balance else ''}."
+        )
+    return torch.from_numpy(samples.several.astype(np.float32))
 
 
 @torch.no_grad()
@@ -238,9 +278,10 @@ def settle(net: TrunkAndHead, values: Tensor, plan: Plan) -> TrunkAndHead:
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean over the batches
     net.train()
+    place = next(net.parameters()).device
     for rows in plan:
         if len(rows) > 1:
-            net.features(values[rows])
+            net.features(values[rows].to(place))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     return net.eval()

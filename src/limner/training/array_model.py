@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from limner import device as devices
 from limner.errors import InputError, ShapeError, UnknownNameError
 from limner.similarity import PairHead
 from limner.training.depths import inner_depth
@@ -53,6 +54,8 @@ class ArrayNet:
         std: Per channel, for `training`.
         dropout: Share of features left out before the last layer in training.
         layout: How what it was trained on was read.
+        several: Whether an item may be of several classes at once; each score is then a
+            probability of its own.
     """
 
     kind: Kind
@@ -68,6 +71,7 @@ class ArrayNet:
     std: tuple[float, ...] = ()
     dropout: float = 0.0
     layout: Layout = field(default_factory=Layout)
+    several: bool = False
 
     def __post_init__(self) -> None:
         for name, allowed in (("kind", Kind), ("net", Net), ("scaling", Scaling)):
@@ -147,6 +151,7 @@ class ArrayModel:
         reference_names: Shape (N,).
         figures: What was measured when it was trained.
         flips: Whether volumes are also read mirrored, and the scores averaged.
+        device: Where it computes, as `limner.device.resolve` returns it.
         head: Turns the distance of two embeddings into the probability of one class; None
             where there were too few pairs to fit it.
     """
@@ -159,8 +164,7 @@ class ArrayModel:
     figures: dict[str, Any] = field(default_factory=dict)
     flips: bool = False
     head: PairHead | None = None
-
-    # --- what it says -------------------------------------------------------------------
+    device: str = "cpu"
 
     def scores(self, values: FloatArray) -> FloatArray:
         """Return the probability of each class.
@@ -170,7 +174,8 @@ class ArrayModel:
 
         Returns:
             Shape (N, classes), rows that sum to 1. A classifier's are the mean softmax of
-            its members; an embedder's are the votes of the nearest training items.
+            its members; an embedder's are the votes of the nearest training items. Where an
+            item may be of several classes each score lies in [0, 1] by itself.
 
         Raises:
             ShapeError: If the shape is not the one that the model reads.
@@ -178,6 +183,8 @@ class ArrayModel:
         if self.net.embedding is None:
             import torch
 
+            if self.net.several:
+                return self._run(values, lambda net, x: torch.sigmoid(net(x)))
             return self._run(values, lambda net, x: torch.softmax(net(x), dim=1))
         vectors = self.vectors(values)
         near = vectors @ self.reference.T
@@ -219,7 +226,7 @@ class ArrayModel:
             def maps(_: TrunkAndHead, x: torch.Tensor, n: int = number) -> torch.Tensor:
                 found = self.members[n].class_maps(x)
                 if means is not None:
-                    own = means[:, n * width : (n + 1) * width]
+                    own = means[:, n * width : (n + 1) * width].to(found.device)
                     found = torch.einsum("ke,ne...->nk...", own, found)
                 size = list(x.shape[2:])
                 return functional.interpolate(found, size=size, mode=mode, align_corners=False)
@@ -287,11 +294,12 @@ class ArrayModel:
         if self.flips if flips is None else flips:
             mirrored = [[], [2], [3], [4], [2, 3], [2, 4], [3, 4], [2, 3, 4]]
         parts = []
-        chosen = list(self.members if nets is None else nets)
+        chosen = [net.to(self.device) for net in (self.members if nets is None else nets)]
         with torch.inference_mode():
             for x in torch.split(scaled, _BATCH[self.net.dims]):
+                x = x.to(self.device)
                 answers = [function(net, x.flip(axes)) for net in chosen for axes in mirrored]
-                parts.append(torch.stack(answers).mean(dim=0))
+                parts.append(torch.stack(answers).mean(dim=0).cpu())
         return np.asarray(torch.cat(parts).numpy(), dtype=np.float32)
 
     # --- files --------------------------------------------------------------------------
@@ -329,8 +337,12 @@ class ArrayModel:
             raise InputError(f"{target} cannot be written: {error.strerror}.") from error
 
 
-def load_model(folder: str | Path) -> ArrayModel:
+def load_model(folder: str | Path, *, device: str = "cpu") -> ArrayModel:
     """Read a model that `ArrayModel.save` wrote.
+
+    Args:
+        folder: Where it is.
+        device: Where it computes, as `limner.device.resolve` takes it.
 
     Raises:
         InputError: If the folder is not such a model, or is damaged.
@@ -376,6 +388,7 @@ def load_model(folder: str | Path) -> ArrayModel:
         document["figures"],
         bool(document["flips"]),
         None if document["head"] is None else PairHead.from_json(document["head"]),
+        devices.resolve(device),
     )
 
 

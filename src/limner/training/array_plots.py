@@ -39,7 +39,7 @@ def choose_items(answers: Sequence[Answer], count: int = 6) -> list[int]:
     """
     if not 1 <= count <= MOST_ITEMS:
         raise InputError(f"a picture shows 1 to {MOST_ITEMS} items, got {count}.")
-    wrong = [i for i, a in enumerate(answers) if a.truth is not None and a.truth != a.label]
+    wrong = [i for i, a in enumerate(answers) if a.right is False]
     sure = sorted(set(range(len(answers))) - set(wrong), key=lambda i: -answers[i].probability)
     piles: dict[str, list[int]] = {}
     for i in sure:
@@ -227,7 +227,7 @@ def _head(figure: Figure, title: str, words: str) -> None:
 
 
 def _caption(axes: Axes, item: Answer) -> None:
-    wrong = item.truth is not None and item.truth != item.label
+    wrong = item.right is False
     words = f"{item.label}  {item.probability:.0%}"
     if wrong:
         words += f"   (is {item.truth})"

@@ -14,12 +14,14 @@ from torch import Tensor
 
 from limner.errors import InputError
 from limner.nets.backbone import Backbone
+from limner.training.architectures import architecture
 from limner.training.augment import Augment, pair_samples, pairing_is_on
 from limner.training.backbones import build, build_available
 from limner.training.batches import Batches, Sampler, ShuffledBatches
 from limner.training.chips import cut_chips
 from limner.training.features import FeatureCache, training_draws
-from limner.training.losses import LOSSES, Loss, build_loss
+from limner.training.losses import Loss, build_loss
+from limner.training.miners import build_miner
 from limner.training.people import People, Split, drop_unreadable, read_people, split_people
 from limner.training.recipe import Recipe
 from limner.training.sampler import PeopleBatches
@@ -104,7 +106,7 @@ def prepare(recipe: Recipe, folder: str | Path, *, cache: Path | None, tell: Tel
     Raises:
         LimnerError: Whatever is wrong with folder, recipe or weights.
     """
-    _check_loss(recipe)
+    check_words(recipe)
     people = read_people(folder, min_photos=recipe.min_photos, max_people=recipe.max_people)
     net = network_for(recipe, len(people.names))
     kept, pixels, digest, crop = chips_of(people, recipe, net, cache=cache, tell=tell)
@@ -207,12 +209,20 @@ def _loss(recipe: Recipe, net: Backbone, people: People, split: Split) -> Loss:
     return build_loss(recipe.loss, classes=trained, dim=recipe.width, **recipe.loss_options)
 
 
-def _check_loss(recipe: Recipe) -> None:
-    """Refuse a loss that is not for the task, before any work is done."""
-    factory = LOSSES.get(recipe.loss)
-    if factory is not None and (factory.reads == "logits") != (recipe.task == "classify"):
-        other = "classify" if factory.reads == "logits" else "embed"
+def check_words(recipe: Recipe) -> None:
+    """Refuse words of a recipe that are unknown or contradict each other, before any work.
+
+    Raises:
+        UnknownNameError: If there is no such network, loss, miner or option of theirs.
+        InputError: If the loss is not for the task, or an option is out of range.
+    """
+    architecture(recipe.net)
+    loss = build_loss(recipe.loss, classes=2, dim=recipe.width, **recipe.loss_options)
+    if (loss.reads == "logits") != (recipe.task == "classify"):
+        other = "classify" if loss.reads == "logits" else "embed"
         raise InputError(f"the loss {recipe.loss} is for task {other}, not for {recipe.task}.")
+    if recipe.miner:
+        build_miner(recipe.miner, **recipe.miner_options)
 
 
 def loaders(ready: Prepared, *, cache: Path | None, tell: Tell) -> tuple[Batches, Batches]:

@@ -28,9 +28,19 @@ class Layout:
     Attributes:
         orientation: Of volumes: `limner.training.orientation.CANONICAL` where the files say
             how the body lies; "" where they don't.
+        leads: Of records: names of the channels, in order.
+        rate_hz: Of records: samples per second.
+        item: Of records: whether an item is one of its ``beats`` or the whole of ``records``.
+        before_s: Of beats: seconds before the R peak.
+        after_s: Of beats: seconds after it.
     """
 
     orientation: str = ""
+    leads: tuple[str, ...] = ()
+    rate_hz: float | None = None
+    item: str = ""
+    before_s: float = 0.0
+    after_s: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return the layout as plain JSON values."""
@@ -63,6 +73,8 @@ class Samples:
         groups: Shape (N,): whose each item is (a record, a patient), so that a split keeps
             them together; empty where it is not known.
         grouped_by: What the groups are, in a word; "" where there are none.
+        several: Where items may be of several classes at once: which, shape (N, classes);
+            `labels` is then the first of each. None where each item is of one class.
     """
 
     values: FloatArray
@@ -74,6 +86,7 @@ class Samples:
     layout: Layout = field(default_factory=Layout)
     groups: tuple[str, ...] = ()
     grouped_by: str = ""
+    several: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         if self.values.ndim not in (3, 5):
@@ -116,11 +129,22 @@ class Samples:
             labels=self.labels[index],
             names=tuple(self.names[i] for i in index),
             groups=tuple(self.groups[i] for i in index) if self.groups else (),
+            several=None if self.several is None else self.several[index],
+        )
+
+    def words(self, row: int) -> tuple[str, ...]:
+        """Return the class or classes of one item."""
+        if self.several is None:
+            return (self.classes[self.labels[row]],)
+        return tuple(
+            name for name, is_so in zip(self.classes, self.several[row], strict=True) if is_so
         )
 
     def counts(self) -> dict[str, int]:
         """Return how many items each class has."""
         found = np.bincount(self.labels, minlength=self.kinds)
+        if self.several is not None:
+            found = self.several.sum(axis=0)
         return {name: int(n) for name, n in zip(self.classes, found, strict=True)}
 
 
@@ -145,36 +169,60 @@ def same_classes(samples: Samples, classes: Sequence[str]) -> Samples:
     Raises:
         InputError: If a class that has items is not among `classes`.
     """
-    held = {samples.classes[i] for i in np.unique(samples.labels)}
+    held = {name for name, count in samples.counts().items() if count}
     strange = sorted(held - set(classes))
     if strange:
         raise InputError(
             f"the test data has the class {strange[0]!r}, which the training data lacks; "
             f"known are {', '.join(classes)}."
         )
+    return renumbered(samples, classes)
+
+
+def renumbered(samples: Samples, classes: Sequence[str]) -> Samples:
+    """Return the set with the given classes; items of none of them must not be there."""
     number = {name: i for i, name in enumerate(classes)}
     table = np.array([number.get(name, 0) for name in samples.classes], dtype=np.int64)
-    return replace(samples, labels=table[samples.labels], classes=tuple(classes))
+    several = None
+    if samples.several is not None:
+        several = np.zeros((len(samples), len(classes)), dtype=np.bool_)
+        for i, name in enumerate(samples.classes):
+            if name in number:
+                several[:, number[name]] = samples.several[:, i]
+    labels = table[samples.labels] if several is None else several.argmax(axis=1)
+    return replace(
+        samples, labels=np.asarray(labels, np.int64), classes=tuple(classes), several=several
+    )
 
 
 def from_names(
     values: FloatArray,
-    labels: Sequence[str],
+    labels: Sequence[str | tuple[str, ...]],
     *,
     names: Sequence[str],
     in_time: bool = False,
     notes: Sequence[str] = (),
 ) -> Samples:
-    """Return a set from class names; numbers sort as numbers, other names as words."""
-    classes = sort_classes(set(labels))
+    """Return a set from class names; numbers sort as numbers, other names as words.
+
+    A tuple names all the classes of one item, of which there is at least one.
+    """
+    words = [(label,) if isinstance(label, str) else label for label in labels]
+    classes = sort_classes({word for item in words for word in item})
     number = {name: i for i, name in enumerate(classes)}
+    several = None
+    if any(len(item) > 1 for item in words):
+        several = np.zeros((len(words), len(classes)), dtype=np.bool_)
+        for row, item in enumerate(words):
+            several[row, [number[word] for word in item]] = True
     return Samples(
         values=values,
-        labels=np.array([number[label] for label in labels], dtype=np.int64),
+        labels=np.array([number[item[0]] for item in words], dtype=np.int64),
         classes=classes,
         names=tuple(names),
         in_time=in_time,
         notes=tuple(notes),
+        several=several,
     )
 
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from limner.errors import InputError
 from limner.training.array_files import UNKNOWN, Part
-from limner.training.array_fit import ArrayRecipe, OnEpoch
-from limner.training.array_model import ArrayModel, ArrayNet, Net, Scaling, load_model
+from limner.training.array_fit import ArrayRecipe, OnEpoch, OnStep
+from limner.training.array_model import ArrayModel, Net, Scaling, load_model
 from limner.training.array_report import Answer, ArrayReport, answer
+from limner.training.array_run import asked_for
 from limner.training.distort import VolumeDistortion
 from limner.training.extras import require
 from limner.training.samples import Layout, Samples, from_names, same_classes
@@ -44,7 +45,11 @@ def train_volumes(
     depths: bool = False,
     scaling: Scaling = "training",
     recipe: ArrayRecipe = DEFAULT_RECIPE,
+    resume: bool = False,
+    seconds: float | None = None,
+    device: str = "auto",
     on_epoch: OnEpoch | None = None,
+    on_step: OnStep | None = None,
 ) -> ArrayReport:
     """Train a classifier (or an embedder) of volumes and test it.
 
@@ -68,7 +73,13 @@ def train_volumes(
         scaling: Whether `each` volume is scaled by itself or all by the `training` set.
         recipe: How to train. Where its distortion mirrors volumes, answers are averaged over
             the eight mirror images.
+        resume: Go on where a training in `out` ended; the model is then bit for bit the one
+            that an unbroken training gives.
+        seconds: Stop after the epoch in which so much time has passed; None for never. The
+            model is written as it is, and can be resumed.
+        device: As `limner.device.resolve` takes it.
         on_epoch: Called with (member, epoch, figures) after each epoch.
+        on_step: Called after each batch with (batches done, batches of the epoch).
 
     Returns:
         Model and figures.
@@ -79,7 +90,52 @@ def train_volumes(
         MissingExtraError: If `limner[train]` is not installed.
     """
     require("lightning")
+    asked = asked_for(
+        "volumes",
+        source,
+        test=test,
+        seed=seed,
+        hold_out=hold_out,
+        group=group,
+        options=options,
+        net=net,
+        width=width,
+        members=members,
+        embedding=embedding,
+        scaling=scaling,
+        recipe=recipe,
+        seconds=seconds,
+        device=device,
+        depths=depths,
+    )
+    target = None if out is None else Path(out)
+    asked.check(target, resume=resume)
     train, held, tested_on = _train_and_test(source, test, hold_out, group, options, seed)
+    train, held = _fitting(train, held)
+    if target is not None:
+        asked.save(target, train, resume=resume)
+    described = describe_net(train, asked.network(train))
+    distortion = recipe.distortion
+    flips = isinstance(distortion, VolumeDistortion) and set(distortion.flips) == set("dhw")
+    return train_and_test(
+        train,
+        held,
+        described,
+        recipe,
+        seed=seed,
+        out=target,
+        tested_on=tested_on,
+        resume=resume,
+        seconds=seconds,
+        device=device,
+        on_step=on_step,
+        flips=flips and embedding is None,
+        on_epoch=on_epoch,
+    )
+
+
+def _fitting(train: Samples, held: Samples) -> tuple[Samples, Samples]:
+    """Return both sets with one list of classes, or say why they do not fit together."""
     held = same_classes(held, train.classes)
     if held.layout != train.layout:
         raise InputError(
@@ -92,35 +148,7 @@ def train_volumes(
             f"the test volumes have {held.shape} channels and voxels, those for training "
             f"{train.shape}; choose one side for both."
         )
-    described = describe_net(
-        train,
-        ArrayNet(
-            kind="volumes",
-            net=net,
-            shape=train.shape,
-            classes=train.classes,
-            width=width,
-            embedding=embedding,
-            members=members,
-            depths=depths,
-            scaling=scaling,
-            layout=train.layout,
-            dropout=0.3 if net == "resnet" else 0.0,
-        ),
-    )
-    distortion = recipe.distortion
-    flips = isinstance(distortion, VolumeDistortion) and set(distortion.flips) == set("dhw")
-    return train_and_test(
-        train,
-        held,
-        described,
-        recipe,
-        seed=seed,
-        out=out,
-        tested_on=tested_on,
-        flips=flips and embedding is None,
-        on_epoch=on_epoch,
-    )
+    return train, held
 
 
 def _train_and_test(
