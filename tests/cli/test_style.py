@@ -148,11 +148,18 @@ def test_ctrl_c_saves_and_resume_goes_on(folder, monkeypatch):
     assert not (folder / "out.png.checkpoint").exists()
 
 
+def test_without_a_name_the_picture_is_called_after_both(folder):
+    done = call("content.png", "style.png", *SMALL)
+    assert done.exit_code == 0, done.stderr
+    assert (folder / "content-in-the-style-of-style.png").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["content.png"], "at least one style"),
-        (["content.png", "style.png"], "Say where the picture goes"),
+        (["moving.gif", "style.png", "-o", "out.png"], "is a moving picture"),
+        ([".", "style.png", "-o", "out.png"], "is a folder, and the optimiser paints one"),
         (["content.png", "style.png", "-o", "out.gif"], "suffix"),
         (["content.png", "none.png", "-o", "out.png"], "none.png does not exist"),
         (["content.png", "style.png", "-o", "out.png", "--layers", "conv9_1"], "it has conv1_1"),
@@ -167,6 +174,8 @@ def test_ctrl_c_saves_and_resume_goes_on(folder, monkeypatch):
     ],
 )
 def test_mistakes_are_one_line_and_status_2(folder, arguments, message):
+    frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "blue")]
+    frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
     extra = [] if "--again" in arguments else ["--encoder", "vgg16_hed", "--no-preview"]
     done = call(*arguments, *extra)
     assert done.exit_code == 2

@@ -7,7 +7,7 @@ import pytest
 
 from limner.errors import UnknownNameError
 from limner.style import preset, stylize
-from limner.style.colour import luminance
+from limner.style.colour import is_grey, luminance
 from limner.style.encoder import random_encoder
 
 
@@ -43,3 +43,55 @@ def test_matching_changes_what_is_imitated(pictures, colour):
 def test_an_unknown_word_is_refused():
     with pytest.raises(UnknownNameError, match="histogram"):
         preset("default", colour="histgram")
+
+
+def grey_of(picture):
+    return np.repeat(luminance(picture)[..., None], 3, axis=2)
+
+
+def test_a_grey_painting_gives_a_grey_picture(pictures):
+    """Its luminance is what the costs asked for; the colours are none that it had."""
+    content, style = pictures
+    painted = paint((content, grey_of(style)), "style")
+    assert float(np.ptp(painted.pixels, axis=2).max()) < 1e-6
+    assert painted.losses == paint((content, grey_of(style)), "content").losses
+    kept = paint((content, grey_of(style)), "content")  # whose colours are the content's
+    assert float(np.ptp(kept.pixels, axis=2).max()) > 0.1
+    assert float(np.ptp(paint(pictures, "style").pixels, axis=2).max()) > 0.1
+
+
+def test_only_the_region_of_a_grey_painting_is_grey(pictures):
+    content, style = pictures
+    mask = np.zeros(content.shape[:2], np.float32)
+    mask[:, : mask.shape[1] // 2] = 1
+    options = preset("default", size=64, levels=((1.0, 1),), start="content")
+    found = stylize(
+        content,
+        [grey_of(style), style],
+        options=options,
+        mask=mask,
+        encoder=random_encoder("vgg16"),
+        device="cpu",
+    ).pixels
+    spread, half = np.ptp(found, axis=2), found.shape[1] // 2
+    assert spread[:, : half - 1].max() < 1e-6
+    assert spread[:, half + 1 :].max() > 0.1
+
+
+def test_below_half_strength_the_contents_colours_come_back(pictures):
+    content, style = pictures
+    options = preset("default", size=64, levels=((1.0, 1),), start="content", strength=0.0)
+    encoder = random_encoder("vgg16")
+    found = stylize(content, grey_of(style), options=options, encoder=encoder, device="cpu")
+    assert float(np.ptp(found.pixels, axis=2).max()) > 0.1
+
+
+def test_what_counts_as_grey():
+    from skimage import data
+
+    colours = np.float32(data.astronaut()[:64, :64] / 255)
+    assert is_grey(grey_of(colours))
+    assert is_grey(np.clip(grey_of(colours) + np.float32([0.004, 0, -0.004]), 0, 1))  # JPEG's
+    assert not is_grey(colours)
+    sepia = np.clip(grey_of(colours) * np.float32([1, 0.9, 0.8]), 0, 1)
+    assert not is_grey(sepia)

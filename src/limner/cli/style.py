@@ -54,8 +54,7 @@ def style(
         return
     if pictures is None or len(pictures) < 2:
         raise InputError("Give a content picture and at least one style: CONTENT STYLE... -o OUT.")
-    if out is None:
-        raise InputError("Say where the picture goes: -o OUT.png.")
+    out = out or _named_after(pictures)
     if look.preset == "fast":
         look, fast = replace(look, preset="default"), replace(fast, fast=True)
     if fast.fast:
@@ -63,9 +62,32 @@ def style(
         return
     if fast != FastLook():
         raise InputError("--steady is for --fast.")
+    _check_still(pictures[0])
     options, start = _options(look, run)
     job = _Job(pictures, start, _weights(look.style_weights), look.mask, look.colours_of_mask)
     _paint(job, options, out, run, bits, quality)
+
+
+def _named_after(pictures: list[str]) -> str:
+    """Return where a picture goes if nobody says: `a-in-the-style-of-b.png`, here."""
+    from limner.style import video_files
+
+    content, style = Path(pictures[0]), Path(pictures[1])
+    moves = video_files.is_moving(content)
+    suffix = content.suffix if moves else "" if content.is_dir() else ".png"
+    return f"{content.stem}-in-the-style-of-{style.stem.replace(':', '-')}{suffix}"
+
+
+def _check_still(content: str) -> None:
+    """Refuse what has more than one picture: that is for `--fast`."""
+    from limner.style import video_files
+
+    if Path(content).is_dir() or video_files.is_moving(content):
+        kind = "a folder" if Path(content).is_dir() else "a moving picture"
+        raise InputError(
+            f"{content} is {kind}, and the optimiser paints one picture at a time. Add --fast to "
+            "paint all of it, or give one photo or frame."
+        )
 
 
 def _paint_fast(

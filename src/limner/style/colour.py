@@ -9,7 +9,8 @@ Kokaram, The linear Monge-Kantorovitch linear colour mapping, 2007).
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +18,15 @@ from numpy.typing import NDArray
 from limner.errors import InputError, ShapeError
 from limner.types import FloatArray
 
+if TYPE_CHECKING:
+    from limner.style.masks import Masks
+
 Colour = Literal["style", "content", "moments", "histogram"]
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _BINS = 65536
 _RIDGE = 1e-8
+_GREY = 0.02  # of the range: the spread of a grey JPEG's channels stays below it
 
 
 def luminance(image: FloatArray) -> FloatArray:
@@ -65,6 +70,41 @@ def keep_colour(stylized: FloatArray, content: FloatArray) -> FloatArray:
     fits = np.divide(room, size, out=np.ones_like(chroma), where=size > room)
     kept: FloatArray = bright + chroma * fits.min(axis=2, keepdims=True)
     return np.clip(kept, 0, 1)
+
+
+def is_grey(image: FloatArray) -> bool:
+    """Tell whether a picture has no colours: its channels are one, but for what JPEG adds.
+
+    Args:
+        image: Shape (H, W, 3), RGB in [0, 1].
+    """
+    spread = image.max(axis=2) - image.min(axis=2)
+    return bool(np.quantile(spread, 0.99) <= _GREY)
+
+
+def without_colour(image: FloatArray) -> FloatArray:
+    """Return a picture's luminance in all three channels, shape (H, W, 3)."""
+    return np.repeat(luminance(image)[..., None], 3, axis=2)
+
+
+def drained(
+    image: FloatArray, grey: Sequence[bool], *, masks: Masks | None = None, share: float = 1.0
+) -> FloatArray:
+    """Return a painted picture without the colours that none of its styles has.
+
+    The activations of an encoder hold colours that a grey painting never showed; what is
+    painted after one keeps its luminance alone.
+
+    Args:
+        image: Shape (H, W, 3), RGB in [0, 1].
+        grey: For each style whether it is grey.
+        masks: Which style goes where; without them all must be grey.
+        share: How much of the colours is taken, 0 to 1.
+    """
+    if not any(grey) or (masks is None and not all(grey)):
+        return image
+    plain = image + np.float32(share) * (without_colour(image) - image)
+    return plain if masks is None else masks.blend([plain if one else image for one in grey])
 
 
 def match_moments(image: FloatArray, reference: FloatArray) -> FloatArray:

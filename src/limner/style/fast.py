@@ -21,7 +21,7 @@ from limner import weights
 from limner.errors import ImageError, InputError, ShapeError, UnknownNameError
 from limner.images import PHOTO_SUFFIXES, read_float
 from limner.style import fast_graph
-from limner.style.colour import Colour, recolour_style
+from limner.style.colour import Colour, is_grey, recolour_style, without_colour
 from limner.style.fast_tiles import Extra, Network, open_session
 from limner.types import FloatArray
 
@@ -61,10 +61,12 @@ class FastStylizer:
         digests: dict[str, str],
         top: float = 1.0,
         matches: bool = False,
+        grey: bool = False,
     ) -> None:
         self.name = name
         self.digests = digests
         self.matches = matches
+        self._grey = grey
         self._network = network
         self._inputs = inputs
         self._top = np.float32(top)
@@ -104,7 +106,7 @@ class FastStylizer:
     def _paint(self, content: FloatArray, strength: float) -> FloatArray:
         painted = self._network(content * self._top, self._inputs(content, strength))
         unit: FloatArray = np.clip(painted / self._top, 0, 1)
-        return unit
+        return without_colour(unit) if self._grey else unit
 
 
 def load_fast(
@@ -202,6 +204,7 @@ def painting(
         name=name,
         digests={part.spec.file: part.digest for part in loaded.parts},
         matches=matches,
+        grey=not matches and all(is_grey(p) for p in pictures),
     )
 
 

@@ -18,7 +18,7 @@ from limner.style import fast, provenance
 from limner.style.colour import Colour, recolour_result
 from limner.style.fast import FastStylizer, Progress
 from limner.style.masks import read_masks
-from limner.style.stylize import known_input
+from limner.style.provenance import known_input
 from limner.types import FloatArray
 
 MODE = "fast"

@@ -20,6 +20,7 @@ from limner.errors import ImageError, InputError
 from limner.types import FloatArray
 
 if TYPE_CHECKING:
+    from limner.images.sources import Source
     from limner.style.encoder import Encoder
     from limner.style.objective import Goal
     from limner.style.presets import StyleOptions
@@ -28,6 +29,24 @@ KIND = "limner style"
 VERSION = 1
 _USER_COMMENT, _EXIF_IFD, _DESCRIPTION = 0x9286, 0x8769, 0x010E
 _ASCII = b"ASCII\0\0\0"
+
+
+def known_input(source: Source) -> dict[str, Any]:
+    """Return what provenance says of an input: its path if it has one, its digest."""
+    from limner.images import describe
+
+    if isinstance(source, str | Path):
+        path = Path(source)
+        data = path.read_bytes() if path.is_file() else b""
+        return {
+            "name": path.name,
+            "path": str(path.absolute()),
+            "sha256": hashlib.sha256(data).hexdigest(),
+        }
+    if isinstance(source, np.ndarray):
+        data = np.ascontiguousarray(source).tobytes()
+        return {"name": describe(source), "sha256": hashlib.sha256(data).hexdigest()}
+    return {"name": describe(source)}
 
 
 def describe_run(

@@ -15,7 +15,8 @@ import numpy as np
 from limner.errors import InputError, UnknownNameError
 from limner.images import read
 from limner.style.presets import StyleOptions
-from limner.style.stylize import StyleResult, known_input, stylize
+from limner.style.provenance import known_input
+from limner.style.stylize import StyleResult, stylize
 from limner.types import ImageArray
 
 if TYPE_CHECKING:

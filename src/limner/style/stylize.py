@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from limner.style.checkpoint import Checkpoint, fingerprint_of
 from limner.style.level import Level, Step, as_pixels, digest_of, size_of, tensor_of
 from limner.style.presets import StyleOptions
 from limner.style.presets import preset as preset_of
+from limner.style.provenance import known_input
 from limner.types import FloatArray, ImageArray
 
 if TYPE_CHECKING:
@@ -121,24 +121,6 @@ def stylize(
     run.load(encoder, device=device, offline=offline, progress=progress)
     path = None if checkpoint is None else Path(checkpoint)
     return run.paint(on_step, on_start, path, checkpoint_every, resume)
-
-
-def known_input(source: Source) -> dict[str, Any]:
-    """Return what provenance says of an input: its path if it has one, its digest."""
-    from limner.images import describe
-
-    if isinstance(source, str | Path):
-        path = Path(source)
-        data = path.read_bytes() if path.is_file() else b""
-        return {
-            "name": path.name,
-            "path": str(path.absolute()),
-            "sha256": hashlib.sha256(data).hexdigest(),
-        }
-    if isinstance(source, np.ndarray):
-        data = np.ascontiguousarray(source).tobytes()
-        return {"name": describe(source), "sha256": hashlib.sha256(data).hexdigest()}
-    return {"name": describe(source)}
 
 
 class _Run:
@@ -372,11 +354,12 @@ class _Run:
         return True
 
     def _result(self, picture: Tensor, seconds: float, finished: bool) -> StyleResult:
-        from limner.style.colour import keep_colour
+        from limner.style.colour import drained, is_grey, keep_colour
         from limner.style.provenance import describe_run
         from limner.style.pyramid import resize
 
-        pixels = as_pixels(picture)
+        grey = [is_grey(as_pixels(style)) for style in self.styles]
+        pixels = drained(as_pixels(picture), grey, masks=self.masks, share=self.options.thickness)
         if self.options.colour == "content":
             pixels = keep_colour(pixels, as_pixels(resize(self.photo, self.size)))
         image: ImageArray = np.rint(pixels * 255).astype(np.uint8)
