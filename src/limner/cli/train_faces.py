@@ -18,6 +18,7 @@ from limner.errors import InputError
 
 if TYPE_CHECKING:
     from limner.training.fit import Run, Trained
+    from limner.training.model_folder import TrainedModel
     from limner.training.recipe import Recipe
 
 _PANEL = "Changes to the recipe"
@@ -251,12 +252,16 @@ def _tell_result(done: Trained) -> None:
         f"{model.folder}: {model.kind} after {report.epochs} epochs ({report.stopped}), best at "
         f"{report.best_epoch + 1}; {total:.0f} s in all."
     )
-    use = (
-        f"limner classify face PHOTO --model {model.folder}"
-        if model.kind == "classifier"
-        else f"limner compare A.jpg B.jpg --embedder {model.folder}"
-    )
-    output.say(f"Use it: {use}")
+    for use in uses(model):
+        output.say(f"Use it: {use}")
+
+
+def uses(model: TrainedModel) -> list[str]:
+    """Return the commands that a trained model answers."""
+    found = [f"limner classify face PHOTO --model {model.folder}"] if model.people else []
+    if model.crop != "whole":
+        found.append(f"limner compare A.jpg B.jpg --embedder {model.folder}")
+    return found
 
 
 def _figure(value: Any) -> str:

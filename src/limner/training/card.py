@@ -29,14 +29,7 @@ def model_card(model: TrainedModel, ready: Prepared, report: FitReport) -> str:
         if rows.size
     )
     way = "by photo (closed set)" if ready.split.by == "photo" else "by identity (open set)"
-    use = (
-        f"`limner classify face PHOTO --model {model.folder.name}` names the likeliest of its "
-        f"{len(model.people):,} people. It always names one of them: a stranger too. For photos "
-        "that may show strangers use an embedder and a gallery."
-        if model.kind == "classifier"
-        else f"`--embedder {model.folder.name}` in every face command. Thresholds and "
-        "probabilities are in `pair_heads.json`."
-    )
+    use = " ".join(_uses(model))
     lines = [
         "---",
         "library_name: limner",
@@ -50,7 +43,7 @@ def model_card(model: TrainedModel, ready: Prepared, report: FitReport) -> str:
         "",
         "| | |",
         "|---|---|",
-        f"| network | {model.net}, {model.width} outputs, chips of {model.size_px} px, "
+        f"| network | {model.net}, {model.width} features, chips of {model.size_px} px, "
         f"cut as `{model.crop}` |",
         f"| trunk's weights | {_trunk(model.provenance)} |",
         f"| data | `{people.root.name}`: {len(people.photos):,} photos of "
@@ -76,6 +69,43 @@ def model_card(model: TrainedModel, ready: Prepared, report: FitReport) -> str:
     if left_out:
         lines += ["## Said while training", "", *(f"- {note}" for note in left_out), ""]
     return "\n".join(lines)
+
+
+def plain_card(model: TrainedModel, measured_on: str) -> str:
+    """Return the card of a frozen trunk with a matrix of people."""
+    lines = [
+        f"# {model.folder.name}: a {model.kind} of faces",
+        "",
+        " ".join(_uses(model)),
+        "",
+        f"Network: {model.net}, {model.width} features, chips of {model.size_px} px, cut as "
+        f"`{model.crop}`; the trunk's weights: {_trunk(model.provenance)}.",
+        "",
+        "| figure | value |",
+        "|---|---|",
+        *(f"| {_name(key)} | {_figure(value)} |" for key, value in model.figures.items()),
+        "",
+        f"Measured on {measured_on}. Faces of people are personal data: ask them.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _uses(model: TrainedModel) -> list[str]:
+    """Return what the model answers, the task that it was trained for first."""
+    naming = (
+        f"`limner classify face PHOTO --model {model.folder.name}` names the likeliest of its "
+        f"{len(model.people):,} people. It always names one of them: a stranger too. For photos "
+        "that may show strangers use an embedder and a gallery."
+    )
+    alike = (
+        f"`--embedder {model.folder.name}` in every face command compares its {model.width} "
+        "features. Thresholds and probabilities are in `pair_heads.json`."
+    )
+    found = [naming] if model.people else []
+    if model.crop != "whole":
+        found.append(alike)
+    return found if model.kind == "classifier" else found[::-1]
 
 
 def _licence_tag(licence: str) -> str:

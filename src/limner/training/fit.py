@@ -216,7 +216,10 @@ def build_module(ready: Prepared, *, steps: int) -> FaceModule:
 def answers(
     ready: Prepared, module: FaceModule, *, cache: Path | None, tell: Tell
 ) -> dict[str, Tensor]:
-    """Return the network's outputs on the validation and test photos, by side, (M, D)."""
+    """Return the network's outputs on the validation and test photos, by side, (M, D).
+
+    Of a classifier, `val_embeddings` and `test_embeddings` hold what its last layer reads.
+    """
     sides = {"val": ready.split.val, "test": ready.split.test}
     found: dict[str, Tensor] = {}
     features = None
@@ -231,6 +234,10 @@ def answers(
                     x = features[index]
                 else:
                     x = torch.from_numpy(ready.pixels[batch]).permute(0, 3, 1, 2).float()
-                parts.append(module(x).float())
-            found[side] = torch.cat(parts)
+                parts.append(module.embed(x))
+            rows_out = torch.cat(parts)
+            if module.classifies:
+                found[f"{side}_embeddings"] = rows_out.float()
+                rows_out = module.net.head[-1](rows_out)  # type: ignore[index]
+            found[side] = rows_out.float()
     return found
