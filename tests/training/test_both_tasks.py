@@ -40,7 +40,7 @@ SMALL = Recipe(
     test_share=0.4,
     min_photos=3,
 )
-KNOWING = ("softmax", "center", "asoftmax", "cosface", "arcface")
+KNOWING = ("softmax", "center", "modified_softmax", "asoftmax", "cosface", "arcface")
 
 
 def call(*words):

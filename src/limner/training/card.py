@@ -16,6 +16,12 @@ _WORDS = {
     "val_eer": "equal error rate, all pairs of the validation",
     "test_eer": "equal error rate, all pairs of the test",
 }
+_BEFORE = {
+    "val_accuracy_gallery": "before training: nearest photo in a gallery, validation",
+    "test_accuracy_gallery": "before training: nearest photo in a gallery, test",
+    "val_eer_before": "before training: equal error rate of the trunk's features, validation",
+    "test_eer_before": "before training: equal error rate of the trunk's features, test",
+}
 _UNSAID = "not said; the trunk's own licence and that of the photos apply"
 
 
@@ -59,7 +65,7 @@ def model_card(model: TrainedModel, ready: Prepared, report: FitReport) -> str:
         "",
         "| figure | value |",
         "|---|---|",
-        *(f"| {_name(key)} | {_figure(value)} |" for key, value in model.figures.items()),
+        *figure_rows(model),
         "",
         "Measured on photos that did not train, of the folder above; other photos will do "
         "differently. Faces of people are personal data: ask them.",
@@ -83,7 +89,7 @@ def plain_card(model: TrainedModel, measured_on: str) -> str:
         "",
         "| figure | value |",
         "|---|---|",
-        *(f"| {_name(key)} | {_figure(value)} |" for key, value in model.figures.items()),
+        *figure_rows(model),
         "",
         f"Measured on {measured_on}. Faces of people are personal data: ask them.",
         "",
@@ -122,7 +128,21 @@ def _trunk(provenance: Any) -> str:
 
 
 def _name(key: str) -> str:
-    return _WORDS.get(key, key.replace("_", " "))
+    return {**_WORDS, **_BEFORE}.get(key, key.replace("_", " "))
+
+
+def figure_rows(model: TrainedModel) -> list[str]:
+    """Return a table's rows: each figure in words, and its 95 % interval where it has one."""
+    bounds = model.figures.get("intervals", {})
+    rows = []
+    for key, value in model.figures.items():
+        if key == "intervals":
+            continue
+        shown = _figure(value)
+        if key in bounds:
+            shown += f" (95 %: {bounds[key][0]:.4g} to {bounds[key][1]:.4g})"
+        rows.append(f"| {_name(key)} | {shown} |")
+    return rows
 
 
 def _figure(value: Any) -> str:

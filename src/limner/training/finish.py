@@ -44,6 +44,7 @@ from limner.training.module import FaceModule, equal_error_rate
 from limner.training.onnx_run import EMBEDDINGS, PROBABILITIES
 from limner.training.pairs import SiameseLoss
 from limner.training.prepare import Prepared
+from limner.training.untrained import eer_with_interval, share_interval
 from limner.types import ImageArray
 
 SIDES = ("val", "test")
@@ -58,6 +59,7 @@ def finish(
     outputs: dict[str, Tensor],
     report: FitReport,
     *,
+    before: dict[str, Any],
     out: Path,
     licence: str,
 ) -> tuple[TrainedModel, dict[str, Any]]:
@@ -68,6 +70,7 @@ def finish(
         module: The trained module.
         outputs: Its outputs on `val` and `test`, (M, D) each.
         report: What the loop did.
+        before: What the trunk's features did before the training (`untrained_figures`).
         out: The folder.
         licence: For the card; empty where nobody said.
 
@@ -92,6 +95,7 @@ def finish(
         figures |= {key: value for key, value in both.items() if key not in figures}
     elif ready.split.by == "photo" and (matrix := matrix_of_loss(module.loss)) is not None:
         figures |= classifier_figures(ready, {s: matrix.logits(outputs[s]) for s in SIDES})
+    figures |= before | {"intervals": before["intervals"] | _intervals(ready, outputs, figures)}
     figures["onnx_difference"] = difference
     figures["epochs"], figures["best_epoch"] = report.epochs, report.best_epoch + 1
     model = TrainedModel(
@@ -116,6 +120,23 @@ def finish(
     write_text(out / CARD, card.model_card(model, ready, report))
     plots.plot_curves(out / "curves.png", report.history, title=_title(model, ready))
     return model, figures
+
+
+def _intervals(
+    ready: Prepared, outputs: dict[str, Tensor], figures: dict[str, Any]
+) -> dict[str, tuple[float, float]]:
+    """Return the 95 % intervals of the figures that have one before the training, too."""
+    found = {}
+    for side, rows in (("val", ready.split.val), ("test", ready.split.test)):
+        labels = ready.people.labels[rows]
+        if f"{side}_accuracy" in figures and ready.recipe.task == "classify":
+            right = outputs[side].argmax(1).numpy() == labels
+            found[f"{side}_accuracy"] = share_interval(right)
+        if f"{side}_eer" in figures and ready.recipe.task == "embed":
+            pairs = eer_with_interval(outputs[side], labels)
+            if pairs is not None:
+                found[f"{side}_eer"] = pairs[1]
+    return found
 
 
 def _known_people(ready: Prepared, whole: Deployed) -> tuple[str, ...]:
