@@ -188,16 +188,16 @@ def test_an_embedder_goes_to_every_face_command(shared_data, tmp_path):
     assert np.allclose(embedder.embed_chips([chip]), expected.numpy(), atol=1e-4)
 
 
-def test_a_classifier_is_no_embedder_and_a_folder_no_model(classifier, tmp_path):
+def test_a_classifier_of_whole_photos_is_no_embedder_and_a_folder_no_model(classifier, tmp_path):
     from limner.faces import load_embedder
 
-    with pytest.raises(WeightsError, match="a classifier answers `limner classify face`"):
+    with pytest.raises(WeightsError, match="trained on whole photos"):
         load_embedder(classifier.model.folder)
     with pytest.raises(WeightsError, match="holds no trained embedder"):
         load_embedder(tmp_path)
     with pytest.raises(InputError, match="is not a trained model"):
         read_model(tmp_path)
-    with pytest.raises(InputError, match="is a trained classifier; an embedder is wanted"):
+    with pytest.raises(InputError, match="holds no embedder: it was trained on whole photos"):
         read_model(classifier.model.folder, kind="embedder")
 
 

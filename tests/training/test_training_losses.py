@@ -103,6 +103,14 @@ def test_asoftmax(batch, m, smallest):
     agrees(loss(x, labels), wanted)
 
 
+def test_modified_softmax_is_the_softmax_of_unit_centres(batch):
+    x, labels = batch
+    loss = make("modified_softmax")
+    unit = [[v / oracle.length(c) for v in c] for c in loss.centres.tolist()]
+    wanted = oracle.softmax(x.tolist(), labels.tolist(), unit, [0.0] * len(unit))
+    agrees(loss(x, labels), wanted)
+
+
 def test_asoftmax_without_annealing_is_the_librarys_sphereface(batch):
     from pytorch_metric_learning.losses import SphereFaceLoss
 
@@ -185,6 +193,33 @@ def test_listed_triplets(batch, reduction):
     agrees(loss(x, labels, mined), wanted)
     terms = oracle.triplet_terms(x.tolist(), triplets)
     assert loss.active == pytest.approx(sum(t > 0 for t in terms) / len(terms))
+
+
+@pytest.mark.parametrize("mined", [False, True])
+def test_the_sum_is_the_notes_cost(batch, mined):
+    """J of the notes: the sum over the triplets, in a plain loop."""
+    x, labels = batch
+    triplets = oracle.all_triplets(labels.tolist())
+    chosen = Mined(*torch.tensor(triplets).t()) if mined else None
+    wanted = math.fsum(oracle.triplet_terms(x.tolist(), triplets))
+    agrees(make("triplet", reduction="sum")(x, labels, chosen), wanted)
+
+
+@pytest.mark.parametrize("mined", [False, True])
+def test_unsquared_is_the_class_that_the_notes_code_uses(mined):
+    """Oracle: torch.nn.TripletMarginLoss(margin=0.2, p=2), which adds 1e-6 to each difference."""
+    torch.manual_seed(0)
+    x = torch.nn.functional.normalize(torch.randn(12, 8, dtype=torch.float64), dim=1)
+    labels = torch.arange(12) % 4
+    a, p, n = torch.tensor(oracle.all_triplets(labels.tolist())).t()
+    theirs = torch.nn.TripletMarginLoss(margin=0.2, p=2)(x[a], x[p], x[n])
+    chosen = Mined(a, p, n) if mined else None
+    loss = build_loss("triplet", margin=0.2, squared=False)
+    assert float(loss(x, labels, chosen)) == pytest.approx(float(theirs), abs=1e-5)
+    terms = [(x[i] - x[j]).norm() - (x[i] - x[k]).norm() + 0.2 for i, j, k in zip(a, p, n)]  # noqa: B905
+    assert loss.active == pytest.approx(float((torch.stack(terms) > 0).double().mean()))
+    formula = build_loss("triplet", margin=0.2)(x, labels, chosen)
+    assert abs(float(formula) - float(theirs)) > 0.02  # the notes' formula is another number
 
 
 def test_all_triplets_listed_and_not_listed_have_the_same_gradient(batch):
@@ -276,7 +311,9 @@ def test_unknown_words():
     with pytest.raises(UnknownNameError, match="takes no options"):
         build_loss("nll", margin=0.2)
     with pytest.raises(UnknownNameError, match="reduction must be"):
-        build_loss("triplet", reduction="sum")
+        build_loss("triplet", reduction="total")
+    with pytest.raises(InputError, match="squared must be true or false"):
+        build_loss("triplet", squared=2)
 
 
 @pytest.mark.parametrize("name", ["triplet", "contrastive", "pairwise", "cosface"])

@@ -18,6 +18,7 @@ from limner.errors import InputError
 
 if TYPE_CHECKING:
     from limner.training.fit import Run, Trained
+    from limner.training.model_folder import TrainedModel
     from limner.training.recipe import Recipe
 
 _PANEL = "Changes to the recipe"
@@ -39,7 +40,12 @@ class RecipeOptions:
         str | None, typer.Option("--net", help="Network, by name.", rich_help_panel=_PANEL)
     ] = None
     loss: Annotated[
-        str | None, typer.Option("--loss", help="Loss, by name.", rich_help_panel=_PANEL)
+        str | None,
+        typer.Option(
+            "--loss",
+            help="Loss, by name. Use center from the beginning of training, or not at all.",
+            rich_help_panel=_PANEL,
+        ),
     ] = None
     free: Annotated[
         str | None,
@@ -177,6 +183,7 @@ def _train(
         wanted.setdefault("loss_options", {})
         if changes.loss != "triplet":
             wanted |= {"miner": wanted.get("miner", ""), "miner_options": {}}
+    _move_loss_options(wanted, read_recipe(recipe))
     chosen = read_recipe(recipe, **wanted)
     if chosen.task != task:
         raise InputError(
@@ -210,6 +217,18 @@ def _changes(options: RecipeOptions) -> dict[str, Any]:
         if name != "change" and value is not None
     }
     return found | set_options(options.change)
+
+
+def _move_loss_options(wanted: dict[str, Any], recipe: Recipe) -> None:
+    """Let ``--set margin=0.3`` or ``squared=false`` mean the loss's own option."""
+    from limner.training.losses import LOSSES, options_of
+    from limner.training.recipe import KEYS
+
+    loss = str(wanted.get("loss", recipe.loss))
+    given = recipe.loss_options if loss == recipe.loss else {}
+    allowed = options_of(LOSSES[loss]) if loss in LOSSES else []
+    for key in [k for k in wanted if k in allowed and k not in KEYS]:
+        wanted["loss_options"] = {**wanted.get("loss_options", given), key: wanted.pop(key)}
 
 
 def _is_helper() -> bool:
@@ -251,19 +270,32 @@ def _tell_result(done: Trained) -> None:
             }
         )
         return
-    rows = [(key.replace("_", " "), _figure(value)) for key, value in done.figures.items()]
-    output.print_table(("figure", "value"), rows, right=("value",))
+    bounds = done.figures.get("intervals", {})
+    rows = [
+        (key.replace("_", " "), _figure(value), _bounds(bounds.get(key)))
+        for key, value in done.figures.items()
+        if key != "intervals"
+    ]
+    output.print_table(("figure", "value", "95 % interval"), rows, right=("value",))
     total = sum(done.seconds.values())
     output.say(
         f"{model.folder}: {model.kind} after {report.epochs} epochs ({report.stopped}), best at "
         f"{report.best_epoch + 1}; {total:.0f} s in all."
     )
-    use = (
-        f"limner classify face PHOTO --model {model.folder}"
-        if model.kind == "classifier"
-        else f"limner compare A.jpg B.jpg --embedder {model.folder}"
-    )
-    output.say(f"Use it: {use}")
+    for use in uses(model):
+        output.say(f"Use it: {use}")
+
+
+def uses(model: TrainedModel) -> list[str]:
+    """Return the commands that a trained model answers."""
+    found = [f"limner classify face PHOTO --model {model.folder}"] if model.people else []
+    if model.crop != "whole":
+        found.append(f"limner compare A.jpg B.jpg --embedder {model.folder}")
+    return found
+
+
+def _bounds(pair: tuple[float, float] | None) -> str | None:
+    return None if pair is None else f"{pair[0]:.4f} to {pair[1]:.4f}"
 
 
 def _figure(value: Any) -> str:

@@ -164,13 +164,23 @@ def open_closed(
     draw: Annotated[
         str | None, typer.Option("--draw", metavar="OUT.png", help="Draw the comparison.")
     ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Leave the network here as a model."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """One network as classifier, verifier and identifier; softmax against similarity."""
+    """One network as classifier, verifier and identifier; softmax against similarity.
+
+    With -o it is left as a model for `classify face --model` and `compare --embedder`.
+    """
     from limner.cli.photos import tell_left_out
+    from limner.training.model_folder import MODEL
     from limner.training.open_closed import compare_sets
 
     tell_left_out(folder)
+    if out is not None and (Path(out) / MODEL).exists():
+        raise InputError(f"{out} holds a model already; choose another -o.")
     said: set[str] = set()
 
     def tell(what: str, done: int, total: int | None) -> None:
@@ -185,6 +195,7 @@ def open_closed(
         newcomers=newcomers,
         seed=seed,
         cache=None if cache is None else Path(cache),
+        out=None if out is None else Path(out),
         tell=tell,
     )
     if draw is not None:
@@ -194,6 +205,9 @@ def open_closed(
     if json:
         output.emit_json(found.to_json())
     _print_sets(found)
+    if out is not None:
+        output.say(f"Use it: limner classify face PHOTO --model {out}")
+        output.say(f"Use it: limner compare A.jpg B.jpg --embedder {out}")
 
 
 def _print_sets(found: OpenClosed) -> None:

@@ -198,7 +198,8 @@ def _from_folder(
         )
     if not path.with_suffix(".toml").is_file():
         raise WeightsError(
-            f"{folder} holds no embedder; a classifier answers `limner classify face`."
+            f"{folder} holds no embedder: it was trained on whole photos (crop: whole); "
+            "`limner classify face` asks it."
         )
     embedder = _custom(path, options, where, engine, mirror, threads)
     heads = folder / "pair_heads.json"

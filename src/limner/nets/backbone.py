@@ -114,6 +114,10 @@ class ClassifierHead(nn.Sequential):
             nn.Linear(hidden, classes),
         )
 
+    def before_last(self) -> nn.Sequential:
+        """Return what comes before the last layer: its output is the classifier's embedding."""
+        return nn.Sequential(*list(self)[:-1])
+
 
 class Backbone(nn.Module):
     """Trunk and head.

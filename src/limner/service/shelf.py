@@ -66,7 +66,7 @@ def _look(path: Path) -> Shelved | None:
     try:
         document = json.loads((path / DESCRIPTION).read_text("utf-8"))
         kind = document["kind"]
-        if kind == "classifier":
+        if kind in ("classifier", "embedder") and document["people"]:
             return Shelved(path.name, "faces", tuple(map(str, document["people"])), path)
         if kind in ("series", "volumes"):
             return Shelved(path.name, kind, tuple(map(str, document["classes"])), path)

@@ -70,8 +70,7 @@ def classify_face(
     Raises:
         InputError: If the model is no classifier, `top` is below 1, or its files are damaged.
     """
-    if model.kind != "classifier":
-        raise InputError(f"{model.folder} is a trained {model.kind}; a classifier is wanted here.")
+    model.require("classifier")
     if top < 1:
         raise InputError(f"top must be 1 or larger, got {top}.")
     chip = _chip(model, image, face)
@@ -101,16 +100,18 @@ def _chip(model: TrainedModel, image: ImageArray, face: Face | None) -> ImageArr
 
 
 def run(model: TrainedModel, chips: ImageArray) -> Any:
-    """Return a model's outputs (N, D) for chips (N, S, S, 3), uint8 RGB.
+    """Return a model's probabilities (N, C) for chips (N, S, S, 3), uint8 RGB.
 
     Raises:
         InputError: If its graph cannot be run, or does not fit its people.
     """
-    from limner.training.onnx_run import run_onnx
+    from limner.training.onnx_run import PROBABILITIES, run_onnx
 
-    found = run_onnx(model.onnx, chips)
-    if found.shape != (len(chips), model.width):
-        raise InputError(f"{model.onnx} gives {found.shape}, not {model.width} numbers a chip.")
+    found = run_onnx(model.onnx, chips, output=PROBABILITIES)
+    if found.shape != (len(chips), len(model.people)):
+        raise InputError(
+            f"{model.onnx} gives {found.shape}, not {len(model.people)} numbers a chip."
+        )
     return found
 
 

@@ -16,6 +16,12 @@ _WORDS = {
     "val_eer": "equal error rate, all pairs of the validation",
     "test_eer": "equal error rate, all pairs of the test",
 }
+_BEFORE = {
+    "val_accuracy_gallery": "before training: nearest photo in a gallery, validation",
+    "test_accuracy_gallery": "before training: nearest photo in a gallery, test",
+    "val_eer_before": "before training: equal error rate of the trunk's features, validation",
+    "test_eer_before": "before training: equal error rate of the trunk's features, test",
+}
 _UNSAID = "not said; the trunk's own licence and that of the photos apply"
 
 
@@ -29,14 +35,7 @@ def model_card(model: TrainedModel, ready: Prepared, report: FitReport) -> str:
         if rows.size
     )
     way = "by photo (closed set)" if ready.split.by == "photo" else "by identity (open set)"
-    use = (
-        f"`limner classify face PHOTO --model {model.folder.name}` names the likeliest of its "
-        f"{len(model.people):,} people. It always names one of them: a stranger too. For photos "
-        "that may show strangers use an embedder and a gallery."
-        if model.kind == "classifier"
-        else f"`--embedder {model.folder.name}` in every face command. Thresholds and "
-        "probabilities are in `pair_heads.json`."
-    )
+    use = " ".join(_uses(model))
     lines = [
         "---",
         "library_name: limner",
@@ -50,7 +49,7 @@ def model_card(model: TrainedModel, ready: Prepared, report: FitReport) -> str:
         "",
         "| | |",
         "|---|---|",
-        f"| network | {model.net}, {model.width} outputs, chips of {model.size_px} px, "
+        f"| network | {model.net}, {model.width} features, chips of {model.size_px} px, "
         f"cut as `{model.crop}` |",
         f"| trunk's weights | {_trunk(model.provenance)} |",
         f"| data | `{people.root.name}`: {len(people.photos):,} photos of "
@@ -66,7 +65,7 @@ def model_card(model: TrainedModel, ready: Prepared, report: FitReport) -> str:
         "",
         "| figure | value |",
         "|---|---|",
-        *(f"| {_name(key)} | {_figure(value)} |" for key, value in model.figures.items()),
+        *figure_rows(model),
         "",
         "Measured on photos that did not train, of the folder above; other photos will do "
         "differently. Faces of people are personal data: ask them.",
@@ -76,6 +75,43 @@ def model_card(model: TrainedModel, ready: Prepared, report: FitReport) -> str:
     if left_out:
         lines += ["## Said while training", "", *(f"- {note}" for note in left_out), ""]
     return "\n".join(lines)
+
+
+def plain_card(model: TrainedModel, measured_on: str) -> str:
+    """Return the card of a frozen trunk with a matrix of people."""
+    lines = [
+        f"# {model.folder.name}: a {model.kind} of faces",
+        "",
+        " ".join(_uses(model)),
+        "",
+        f"Network: {model.net}, {model.width} features, chips of {model.size_px} px, cut as "
+        f"`{model.crop}`; the trunk's weights: {_trunk(model.provenance)}.",
+        "",
+        "| figure | value |",
+        "|---|---|",
+        *figure_rows(model),
+        "",
+        f"Measured on {measured_on}. Faces of people are personal data: ask them.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _uses(model: TrainedModel) -> list[str]:
+    """Return what the model answers, the task that it was trained for first."""
+    naming = (
+        f"`limner classify face PHOTO --model {model.folder.name}` names the likeliest of its "
+        f"{len(model.people):,} people. It always names one of them: a stranger too. For photos "
+        "that may show strangers use an embedder and a gallery."
+    )
+    alike = (
+        f"`--embedder {model.folder.name}` in every face command compares its {model.width} "
+        "features. Thresholds and probabilities are in `pair_heads.json`."
+    )
+    found = [naming] if model.people else []
+    if model.crop != "whole":
+        found.append(alike)
+    return found if model.kind == "classifier" else found[::-1]
 
 
 def _licence_tag(licence: str) -> str:
@@ -92,7 +128,21 @@ def _trunk(provenance: Any) -> str:
 
 
 def _name(key: str) -> str:
-    return _WORDS.get(key, key.replace("_", " "))
+    return {**_WORDS, **_BEFORE}.get(key, key.replace("_", " "))
+
+
+def figure_rows(model: TrainedModel) -> list[str]:
+    """Return a table's rows: each figure in words, and its 95 % interval where it has one."""
+    bounds = model.figures.get("intervals", {})
+    rows = []
+    for key, value in model.figures.items():
+        if key == "intervals":
+            continue
+        shown = _figure(value)
+        if key in bounds:
+            shown += f" (95 %: {bounds[key][0]:.4g} to {bounds[key][1]:.4g})"
+        rows.append(f"| {_name(key)} | {shown} |")
+    return rows
 
 
 def _figure(value: Any) -> str:

@@ -294,6 +294,16 @@ class ASoftmaxLoss(_ClassLoss):
         return functional.cross_entropy(logits.scatter(1, labels[:, None], margin[:, None]), labels)
 
 
+class ModifiedSoftmaxLoss(ASoftmaxLoss):
+    """-log softmax(||x|| cos t)_y: the softmax whose centres have unit length and no bias.
+
+    Source: Liu et al., SphereFace (2017), equation 4: A-softmax with m = 1, where lambda cancels.
+    """
+
+    def __init__(self, *, classes: int, dim: int) -> None:
+        super().__init__(classes=classes, dim=dim, m=1)
+
+
 def _cosine_of_multiple(cosine: Tensor, m: int) -> Tensor:
     """Return cos(m t) from cos t: Chebyshev's polynomials, smooth where acos is not."""
     before, now = torch.ones_like(cosine), cosine

@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 import warnings
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from limner.errors import InputError
-from limner.nets.backbone import Backbone
-from limner.training.onnx_run import run_onnx
+from limner.nets.backbone import Backbone, ClassifierHead
+from limner.training.class_losses import Loss
+from limner.training.class_matrix import ClassMatrix, matrix_of_loss, split_classifier
+from limner.training.onnx_run import EMBEDDINGS, PROBABILITIES, run_onnx
 from limner.types import ImageArray
 
 OPSET = 17
@@ -27,33 +30,60 @@ TOLERANCE = 2e-3
 
 
 class Deployed(nn.Module):
-    """Chips in; unit embeddings or probabilities out.
+    """Chips in; unit embeddings out, and probabilities where the people are known.
+
+    Args:
+        normalisation: From uint8 chips to what the network reads.
+        body: The network up to its features or embedding, of any length.
+        classes: From these to its people's logits; None where it knows none.
+    """
+
+    def __init__(
+        self, normalisation: nn.Module, body: nn.Module, classes: ClassMatrix | None = None
+    ) -> None:
+        super().__init__()
+        self.normalisation, self.body = normalisation, body
+        self.unit = classes is not None and classes.unit
+        if classes is not None:
+            self.register_buffer("weight", classes.weight.clone())
+            self.register_buffer("bias", classes.bias.clone())
+        self.outputs = [EMBEDDINGS] if classes is None else [EMBEDDINGS, PROBABILITIES]
+
+    def forward(self, chips: Tensor) -> tuple[Tensor, ...]:
+        """Map (N, S, S, 3) uint8 RGB to unit rows (N, D), and probabilities (N, C)."""
+        y: Tensor = self.body(self.normalisation(chips))
+        unit = functional.normalize(y, dim=1)
+        if len(self.outputs) == 1:
+            return (unit,)
+        classes = ClassMatrix(self.get_buffer("weight"), self.get_buffer("bias"), False)
+        return unit, functional.softmax(classes.logits(unit if self.unit else y), dim=1)
+
+
+def deployed(net: Backbone, loss: Loss, *, classifier: bool) -> Deployed:
+    """Return a trained network for both tasks, as far as it can do both.
 
     Args:
         net: The trained network.
-        classifier: Whether its outputs are logits.
+        loss: What it was trained with.
+        classifier: Whether its outputs are logits: its embedding is then what its last layer
+            reads. Otherwise the people are those of the loss, if it knows them.
     """
-
-    def __init__(self, net: Backbone, *, classifier: bool) -> None:
-        super().__init__()
-        self.normalisation = net.input.normalisation()
-        self.trunk, self.head = net.trunk, net.head
-        self.classifier = classifier
-
-    def forward(self, chips: Tensor) -> Tensor:
-        """Map (N, S, S, 3) uint8 RGB to (N, D)."""
-        y: Tensor = self.head(self.trunk(self.normalisation(chips)))
-        return functional.softmax(y, dim=1) if self.classifier else functional.normalize(y, dim=1)
+    head, classes = net.head, matrix_of_loss(loss)
+    if classifier:
+        assert isinstance(net.head, ClassifierHead)
+        head, classes = split_classifier(net.head)
+    body = nn.Sequential(OrderedDict(trunk=net.trunk, head=head))
+    return Deployed(net.input.normalisation(), body, classes)
 
 
-def export_onnx(net: Backbone, path: Path, *, classifier: bool, chips: ImageArray) -> float:
+def export_onnx(whole: Deployed, path: Path, *, chips: ImageArray, name: str) -> float:
     """Write a network as ONNX, and check that ONNX Runtime answers as torch does.
 
     Args:
-        net: The trained network.
+        whole: The trained network.
         path: The file.
-        classifier: Whether its outputs are logits.
         chips: Shape (N, S, S, 3), N >= 2: real chips for the check.
+        name: Of the network, for messages.
 
     Returns:
         The largest difference between the two answers.
@@ -61,39 +91,40 @@ def export_onnx(net: Backbone, path: Path, *, classifier: bool, chips: ImageArra
     Raises:
         InputError: If the graph cannot be written, or answers differently.
     """
-    deployed = Deployed(net, classifier=classifier).eval().to(memory_format=torch.contiguous_format)
+    whole = whole.eval().to(memory_format=torch.contiguous_format)
     sample = torch.from_numpy(np.ascontiguousarray(chips[:8]))
     temporary = path.with_name(f".{secrets.token_hex(8)}.onnx")
-    name = "probabilities" if classifier else "embeddings"
     try:
         with _quiet():
-            _write(deployed, sample, temporary, name)
+            _write(whole, sample, temporary)
         with torch.no_grad():
-            expected = deployed(sample).numpy()
-        got = run_onnx(temporary, sample.numpy())
-        difference = float(np.abs(expected - got).max())
-        single = float(np.abs(run_onnx(temporary, sample[:1].numpy()) - expected[:1]).max())
-        worst = max(difference, single)
+            answers = [answer.numpy() for answer in whole(sample)]
+        worst = 0.0
+        for output, expected in zip(whole.outputs, answers, strict=True):
+            for count in (len(sample), 1):
+                got = run_onnx(temporary, sample[:count].numpy(), output=output)
+                worst = max(worst, float(np.abs(expected[:count] - got).max()))
         if not worst <= TOLERANCE:
-            raise InputError(f"the ONNX graph of {net.name} differs from torch by {worst:.2g}.")
+            raise InputError(f"the ONNX graph of {name} differs from torch by {worst:.2g}.")
         os.replace(temporary, path)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}.") from error
     finally:
         temporary.unlink(missing_ok=True)
-        net.to(memory_format=torch.channels_last)
+        whole.to(memory_format=torch.channels_last)
     return worst
 
 
-def _write(deployed: Deployed, sample: Tensor, path: Path, name: str) -> None:
+def _write(deployed: Deployed, sample: Tensor, path: Path) -> None:
     """Write the graph: by tracing, which takes a second; by torch.export where that is gone."""
-    options: dict[str, Any] = {"input_names": ["chips"], "output_names": [name]}
+    names = deployed.outputs
+    options: dict[str, Any] = {"input_names": ["chips"], "output_names": names}
     try:
         torch.onnx.export(
             deployed,
             (sample,),
             str(path),
-            dynamic_axes={"chips": {0: "n"}, name: {0: "n"}},
+            dynamic_axes={name: {0: "n"} for name in ("chips", *names)},
             opset_version=OPSET,
             dynamo=False,
             **options,

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from limner import images, weights
 from limner.errors import InputError, LimnerError
+from limner.nets.backbone import Backbone
 from limner.similarity import (
     Calibration,
     LabelledPairs,
@@ -26,7 +27,8 @@ from limner.similarity import (
 from limner.training import card, plots
 from limner.training.answer import tile_faces
 from limner.training.checkpoints import save_weights
-from limner.training.export import export_onnx
+from limner.training.class_matrix import ClassMatrix, matrix_of_loss
+from limner.training.export import Deployed, deployed, export_onnx
 from limner.training.loop import FitReport
 from limner.training.model_folder import (
     CARD,
@@ -39,9 +41,13 @@ from limner.training.model_folder import (
     write_text,
 )
 from limner.training.module import FaceModule, equal_error_rate
+from limner.training.onnx_run import EMBEDDINGS, PROBABILITIES
 from limner.training.pairs import SiameseLoss
 from limner.training.prepare import Prepared
+from limner.training.untrained import eer_with_interval, share_interval
+from limner.types import ImageArray
 
+SIDES = ("val", "test")
 _PAIRS = 20_000
 _IMPOSTORS = 1_000_000
 _FARS = (1e-2, 1e-3)
@@ -53,6 +59,7 @@ def finish(
     outputs: dict[str, Tensor],
     report: FitReport,
     *,
+    before: dict[str, Any],
     out: Path,
     licence: str,
 ) -> tuple[TrainedModel, dict[str, Any]]:
@@ -63,6 +70,7 @@ def finish(
         module: The trained module.
         outputs: Its outputs on `val` and `test`, (M, D) each.
         report: What the loop did.
+        before: What the trunk's features did before the training (`untrained_figures`).
         out: The folder.
         licence: For the card; empty where nobody said.
 
@@ -77,8 +85,17 @@ def finish(
     chips = ready.pixels[ready.split.val[:8]]
     if len(chips) < 2:
         chips = ready.pixels[:2]
-    difference = export_onnx(module.net, out / ONNX, classifier=classifier, chips=chips)
+    whole = deployed(module.net, module.loss, classifier=classifier)
+    difference = export_onnx(whole, out / ONNX, chips=chips, name=module.net.name)
+    people = _known_people(ready, whole)
     figures = classifier_figures(ready, outputs) if classifier else embedder_figures(ready, outputs)
+    embeddings = {side: outputs.get(f"{side}_embeddings", outputs[side]) for side in SIDES}
+    if classifier:
+        both = embedder_figures(ready, embeddings)
+        figures |= {key: value for key, value in both.items() if key not in figures}
+    elif ready.split.by == "photo" and (matrix := matrix_of_loss(module.loss)) is not None:
+        figures |= classifier_figures(ready, {s: matrix.logits(outputs[s]) for s in SIDES})
+    figures |= before | {"intervals": before["intervals"] | _intervals(ready, outputs, figures)}
     figures["onnx_difference"] = difference
     figures["epochs"], figures["best_epoch"] = report.epochs, report.best_epoch + 1
     model = TrainedModel(
@@ -87,22 +104,46 @@ def finish(
         net=module.net.name,
         crop=ready.crop,
         size_px=module.net.input.size_px,
-        people=ready.people.names if classifier else (),
-        width=int(outputs["val"].shape[1]),
+        people=people,
+        width=int(embeddings["val"].shape[1]),
         licence=licence,
         provenance=module.net.provenance,
         figures=figures,
     )
     model.save()  # what follows reads the folder as a model's
-    if classifier:
+    if people:
         _write_faces(out / FACES, ready)
-    else:
-        figures |= _write_heads(ready, outputs, model)
+    if ready.crop != "whole":
+        figures |= _write_heads(ready, embeddings, model)
     model = dataclasses.replace(model, figures=figures)
     model.save()
     write_text(out / CARD, card.model_card(model, ready, report))
     plots.plot_curves(out / "curves.png", report.history, title=_title(model, ready))
     return model, figures
+
+
+def _intervals(
+    ready: Prepared, outputs: dict[str, Tensor], figures: dict[str, Any]
+) -> dict[str, tuple[float, float]]:
+    """Return the 95 % intervals of the figures that have one before the training, too."""
+    found = {}
+    for side, rows in (("val", ready.split.val), ("test", ready.split.test)):
+        labels = ready.people.labels[rows]
+        if f"{side}_accuracy" in figures and ready.recipe.task == "classify":
+            right = outputs[side].argmax(1).numpy() == labels
+            found[f"{side}_accuracy"] = share_interval(right)
+        if f"{side}_eer" in figures and ready.recipe.task == "embed":
+            pairs = eer_with_interval(outputs[side], labels)
+            if pairs is not None:
+                found[f"{side}_eer"] = pairs[1]
+    return found
+
+
+def _known_people(ready: Prepared, whole: Deployed) -> tuple[str, ...]:
+    """Return the people of the network's probabilities, in their order."""
+    if PROBABILITIES not in whole.outputs:
+        return ()
+    return tuple(ready.people.names[i] for i in np.unique(ready.people.labels[ready.split.train]))
 
 
 def _title(model: TrainedModel, ready: Prepared) -> str:
@@ -166,10 +207,7 @@ def _write_heads(
 ) -> dict[str, Any]:
     """Write `model.toml` and `pair_heads.json`; return what is worth knowing of them."""
     out = model.folder
-    write_text(
-        out / TOML,
-        f'size_px = {model.size_px}\nlayout = "nhwc"\ncrop = "{model.crop}"\n',
-    )
+    write_toml(model)
     embedder_id = weights.inspect_onnx(out / ONNX).embedder_id
     side = "test" if len(ready.split.test) else "val"
     rows = ready.split.test if side == "test" else ready.split.val
@@ -178,7 +216,7 @@ def _write_heads(
             outputs[side].numpy(),
             ready.people.labels[rows],
             embedder_id=embedder_id,
-            fitted_on=f"{ready.people.root.name}: {_side_word(side)} people of the training",
+            fitted_on=_fitted_on(ready, side),
             seed=ready.recipe.seed,
             trained=ready.loss.head.to_pair_head() if isinstance(ready.loss, SiameseLoss) else None,
         )
@@ -189,8 +227,85 @@ def _write_heads(
     return {"embedder_id": embedder_id, "threshold": calibration.threshold}
 
 
-def _side_word(side: str) -> str:
-    return "test" if side == "test" else "validation"
+def leave_model(
+    out: Path,
+    net: Backbone,
+    classes: ClassMatrix,
+    *,
+    crop: str,
+    people: tuple[str, ...],
+    faces: ImageArray,
+    held_out: tuple[Tensor, Tensor],
+    fitted_on: str,
+    figures: dict[str, Any],
+) -> TrainedModel:
+    """Write a trunk and a matrix of people as a model that names people and compares photos.
+
+    Args:
+        out: The folder.
+        net: Its trunk's features are the embedding.
+        classes: From features to people.
+        crop: How chips are cut.
+        people: In the order of the matrix's rows.
+        faces: Shape (K, S, S, 3), uint8 RGB: a chip of each of them.
+        held_out: Features (M, F) and people (M,) to fit thresholds on.
+        fitted_on: What these are, in words.
+        figures: What was measured.
+
+    Raises:
+        InputError: If a file cannot be written.
+        TooFewPairsError: If the held-out photos make too few pairs.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out} cannot be used: {error.strerror or error}.") from error
+    state = {f"trunk.{name}": value for name, value in net.trunk.state_dict().items()}
+    save_weights(out / WEIGHTS, {**state, "classes.weight": classes.weight})
+    whole = Deployed(net.input.normalisation(), net.trunk, classes)
+    difference = export_onnx(whole, out / ONNX, chips=faces, name=net.name)
+    model = TrainedModel(
+        folder=out,
+        kind="classifier",
+        net=net.name,
+        crop=crop,
+        size_px=net.input.size_px,
+        people=people,
+        width=net.width,
+        provenance=net.provenance,
+        figures={**figures, "onnx_difference": difference},
+    )
+    model.save()
+    images.write(out / FACES, tile_faces(faces), quality=90)
+    write_toml(model)
+    embedder_id = weights.inspect_onnx(out / ONNX).embedder_id
+    rows, labels = held_out
+    calibrate(
+        rows.numpy(), labels.numpy(), embedder_id=embedder_id, fitted_on=fitted_on, seed=0
+    ).save(out / HEADS)
+    write_text(out / CARD, card.plain_card(model, fitted_on))
+    return model
+
+
+def write_toml(model: TrainedModel) -> None:
+    """Write how chips are cut for a model's embeddings."""
+    lines = (
+        f"size_px = {model.size_px}",
+        'layout = "nhwc"',
+        f'crop = "{model.crop}"',
+        f'output = "{EMBEDDINGS}"',
+    )
+    write_text(model.folder / TOML, "\n".join(lines) + "\n")
+
+
+def _fitted_on(ready: Prepared, side: str) -> str:
+    word = "test" if side == "test" else "validation"
+    if ready.split.by == "photo":
+        return (
+            f"{ready.people.root.name}: {word} photos of the people of the training; strangers "
+            "may differ"
+        )
+    return f"{ready.people.root.name}: {word} people of the training"
 
 
 def calibrate(
@@ -255,6 +370,6 @@ def verification(rows: Tensor, labels: Tensor) -> dict[str, float]:
 def _write_faces(path: Path, ready: Prepared) -> None:
     """Write one chip of each person, as `limner.training.answer.thumbnails` reads them."""
     labels = ready.people.labels[ready.split.train]
-    everybody = range(len(ready.people.names))
+    everybody = np.unique(labels)
     first = [int(ready.split.train[np.flatnonzero(labels == k)[0]]) for k in everybody]
     images.write(path, tile_faces(ready.pixels[first]), quality=90)

@@ -24,6 +24,7 @@ from limner.training.model_folder import TrainedModel, write_text
 from limner.training.module import FaceModule, Optimisation
 from limner.training.prepare import Prepared, Tell, feature_cache, loaders, prepare
 from limner.training.recipe import Recipe, read_recipe, write_recipe
+from limner.training.untrained import trunk_features, untrained_figures
 
 RUN = "run.json"
 _RECIPE = "recipe.yaml"
@@ -53,9 +54,10 @@ class Run:
     checkpoint_steps: int | None = None
     licence: str = ""
 
-    def save(self) -> None:
-        """Write `run.json`, from which `resume` goes on."""
+    def save(self, loss: str) -> None:
+        """Write `run.json`, from which `resume` goes on; `loss` is what the run begins with."""
         document = {
+            "loss": loss,
             "folder": str(self.folder.absolute()),
             "cache": None if self.cache is None else str(self.cache.absolute()),
             "device": self.device,
@@ -93,13 +95,24 @@ def open_run(out: Path) -> tuple[Recipe, Run]:
     """Read the recipe and the circumstances of a run.
 
     Raises:
-        InputError: If the folder is not that of a run.
+        InputError: If the folder is not that of a run, or its recipe has another loss by now.
     """
     try:
         document = json.loads((out / RUN).read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{out} is not the folder of a training: it holds no {RUN}.") from error
     recipe = read_recipe(out / _RECIPE)
+    began = document.pop("loss", recipe.loss)
+    if began != recipe.loss:
+        why = (
+            "center loss belongs to a training from its beginning"
+            if recipe.loss == "center"
+            else "a loss is not changed on the way"
+        )
+        raise InputError(
+            f"{out} began with the loss {began}, but its {_RECIPE} now says {recipe.loss}: {why}. "
+            "Start a new training with another -o."
+        )
     cache = document.pop("cache")
     folder = Path(document.pop("folder"))
     return recipe, Run(folder, out, None if cache is None else Path(cache), **document)
@@ -140,9 +153,10 @@ def train_people(
     ready = prepare(recipe, run.folder, cache=cache, tell=told)
     train, val = loaders(ready, cache=cache, tell=told)
     if not resume:
-        run.save()
+        run.save(recipe.loss)
         write_recipe(run.out / _RECIPE, recipe)
     module = build_module(ready, steps=recipe.epochs * max(1, len(train) // run.processes))
+    before = untrained_figures(ready, trunk_features(ready, module, cache=cache, tell=told))
     prepared = time.perf_counter()
     guard = [CollapseGuard()] if recipe.guard and recipe.task == "embed" else []
     report = fit_module(
@@ -170,7 +184,9 @@ def train_people(
         raise SystemExit(0)  # one of several processes: the first one writes the model
     module.cpu().eval()
     outputs = answers(ready, module, cache=cache, tell=told)
-    model, figures = finish(ready, module, outputs, report, out=run.out, licence=run.licence)
+    model, figures = finish(
+        ready, module, outputs, report, before=before, out=run.out, licence=run.licence
+    )
     seconds = {
         "preparing": prepared - began,
         "training": fitted - prepared,
@@ -216,7 +232,10 @@ def build_module(ready: Prepared, *, steps: int) -> FaceModule:
 def answers(
     ready: Prepared, module: FaceModule, *, cache: Path | None, tell: Tell
 ) -> dict[str, Tensor]:
-    """Return the network's outputs on the validation and test photos, by side, (M, D)."""
+    """Return the network's outputs on the validation and test photos, by side, (M, D).
+
+    Of a classifier, `val_embeddings` and `test_embeddings` hold what its last layer reads.
+    """
     sides = {"val": ready.split.val, "test": ready.split.test}
     found: dict[str, Tensor] = {}
     features = None
@@ -231,6 +250,10 @@ def answers(
                     x = features[index]
                 else:
                     x = torch.from_numpy(ready.pixels[batch]).permute(0, 3, 1, 2).float()
-                parts.append(module(x).float())
-            found[side] = torch.cat(parts)
+                parts.append(module.embed(x))
+            rows_out = torch.cat(parts)
+            if module.classifies:
+                found[f"{side}_embeddings"] = rows_out.float()
+                rows_out = module.net.head[-1](rows_out)  # type: ignore[index]
+            found[side] = rows_out.float()
     return found

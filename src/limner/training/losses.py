@@ -21,6 +21,7 @@ from limner.training.class_losses import (
     CosFaceLoss,
     FocalLoss,
     Loss,
+    ModifiedSoftmaxLoss,
     NLLLoss,
     SoftmaxLoss,
     scale_for,
@@ -41,6 +42,7 @@ LOSSES: dict[str, type[Loss]] = {
     "focal": FocalLoss,
     "softmax": SoftmaxLoss,
     "center": CenterLoss,
+    "modified_softmax": ModifiedSoftmaxLoss,
     "asoftmax": ASoftmaxLoss,
     "cosface": CosFaceLoss,
     "arcface": ArcFaceLoss,
@@ -86,7 +88,8 @@ def build_loss(
 
     Args:
         name: One of `LOSSES`.
-        classes: Number of people; needed by softmax, center, asoftmax, cosface and arcface.
+        classes: Number of people; needed by softmax, center, modified_softmax, asoftmax, cosface
+            and arcface.
         dim: Width of the embedding; needed by the same ones and by siamese.
         options: Those of the class, such as `margin`.
 

@@ -1,12 +1,13 @@
 """A trained model's folder: what is in it, and how it is read and written.
 
 mine/
-model.onnx           uint8 RGB chips (N, S, S, 3) in; embeddings or probabilities out
-model.toml           how limner cuts chips for it
+model.onnx           uint8 RGB chips (N, S, S, 3) in; `embeddings` and, where it knows people,
+                     `probabilities` out
+model.toml           how limner cuts chips for it as an embedder
 model.safetensors    the network's weights
 model.json           kind, people, crop, network, figures
-pair_heads.json      thresholds and probabilities of an embedder
-faces.jpg            one chip of each of a classifier's people, in their order
+pair_heads.json      thresholds and probabilities of its embeddings
+faces.jpg            one chip of each of the people it knows, in their order
 recipe.yaml          how it was trained
 README.md            the model card
 """
@@ -25,7 +26,7 @@ Kind = Literal["embedder", "classifier"]
 ONNX, TOML, WEIGHTS = "model.onnx", "model.toml", "model.safetensors"
 MODEL, HEADS, FACES = "model.json", "pair_heads.json", "faces.jpg"
 RECIPE, CARD = "recipe.yaml", "README.md"
-FORMAT = 1
+FORMAT = 2
 UPLOADED = (ONNX, TOML, WEIGHTS, MODEL, HEADS, FACES, RECIPE, CARD, "metrics.csv", "curves.png")
 """What `push` sends: the model and how it came about, no checkpoint."""
 
@@ -36,12 +37,13 @@ class TrainedModel:
 
     Attributes:
         folder: Where it is.
-        kind: `embedder` or `classifier`.
+        kind: What it was trained as: `embedder` or `classifier`. Most can do both (`require`).
         net: The architecture.
         crop: How chips are cut; see `limner.training.chips`.
         size_px: Side of a chip.
-        people: A classifier's people, in the order of its outputs.
-        width: Numbers that come out.
+        people: The people that it knows, in the order of its probabilities; empty for an
+            embedder whose loss knew none.
+        width: Of the embedding.
         licence: Of the weights, in words; empty where nobody said.
         provenance: Where the trunk's weights come from.
         figures: What was measured.
@@ -62,6 +64,25 @@ class TrainedModel:
     def onnx(self) -> Path:
         """The graph's file."""
         return self.folder / ONNX
+
+    def require(self, kind: Kind) -> None:
+        """Refuse a model that cannot do a task.
+
+        Raises:
+            InputError: If it knows no people and a classifier is wanted, or was trained on whole
+                photos and an embedder is wanted.
+        """
+        if kind == "classifier" and not self.people:
+            raise InputError(
+                f"{self.folder} is a trained embedder whose loss knows no people, so it cannot "
+                "name anybody: enrol people in a gallery, or train with --loss softmax, center, "
+                "asoftmax, cosface or arcface, or with `limner train classify`."
+            )
+        if kind == "embedder" and not (self.folder / TOML).is_file():
+            raise InputError(
+                f"{self.folder} holds no embedder: it was trained on whole photos (crop: whole); "
+                "`limner classify face` asks it."
+            )
 
     def save(self) -> None:
         """Write `model.json`.
@@ -94,10 +115,10 @@ def read_model(folder: str | Path, *, kind: Kind | None = None) -> TrainedModel:
 
     Args:
         folder: What `limner train ... -o` wrote, or `limner train pull` fetched.
-        kind: What it must be; None for either.
+        kind: What it must be able to do; None for either.
 
     Raises:
-        InputError: If it is no such folder, or of the other kind.
+        InputError: If it is no such folder, or cannot do that.
     """
     root = Path(folder)
     try:
@@ -110,14 +131,16 @@ def read_model(folder: str | Path, *, kind: Kind | None = None) -> TrainedModel:
         raise InputError(f"{root / MODEL} is not JSON.") from error
     try:
         if document.pop("format") != FORMAT or document["kind"] not in get_args(Kind):
-            raise InputError(f"{root / MODEL} has a format that this limner does not read.")
+            raise InputError(
+                f"{root / MODEL} has a format that this limner does not read; "
+                "train it again, or use the limner that wrote it."
+            )
         document["people"] = tuple(document["people"])
         found = TrainedModel(folder=root, **document)
     except (KeyError, TypeError) as error:
         raise InputError(f"{root / MODEL} is damaged: {error!r}.") from error
-    if kind is not None and found.kind != kind:
-        article = "an" if kind == "embedder" else "a"
-        raise InputError(f"{root} is a trained {found.kind}; {article} {kind} is wanted here.")
+    if kind is not None:
+        found.require(kind)
     if not found.onnx.is_file():
         raise InputError(f"{root} lacks {ONNX}.")
     return found

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from limner.errors import InputError, UnknownNameError
-from limner.nets.backbone import Backbone
+from limner.nets.backbone import Backbone, ClassifierHead
 from limner.similarity import error_curve
 from limner.training.losses import Loss
 from limner.training.miners import Miner
@@ -137,6 +137,16 @@ class FaceModule(LightningModule):
             found: Tensor = self.net.head(x)
         else:
             found = self.net(self.prepare(x))
+        return found
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Map what `forward` reads to the embedding: a classifier's feeds its last layer."""
+        features = x if self.reads == "features" else self.net.features(self.prepare(x))
+        head = self.net.head
+        if self.classifies:
+            assert isinstance(head, ClassifierHead)
+            head = head.before_last()
+        found: Tensor = head(features)
         return found
 
     def prepare(self, chips: Tensor) -> Tensor:

@@ -10,9 +10,17 @@ import numpy as np
 from limner.device import cpu_threads
 from limner.errors import InputError
 
+EMBEDDINGS, PROBABILITIES = "embeddings", "probabilities"
+"""A trained model's outputs: unit rows for a distance; one number for each person it knows."""
 
-def run_onnx(path: Path, chips: Any) -> np.ndarray[Any, Any]:
+
+def run_onnx(path: Path, chips: Any, *, output: str) -> np.ndarray[Any, Any]:
     """Run a graph on chips (N, S, S, 3), uint8 RGB.
+
+    Args:
+        path: The graph.
+        chips: What it reads.
+        output: Which of its outputs is wanted.
 
     Raises:
         InputError: If it cannot be run.
@@ -27,7 +35,7 @@ def run_onnx(path: Path, chips: Any) -> np.ndarray[Any, Any]:
             str(path), options, providers=["CPUExecutionProvider"]
         )
         feed = {session.get_inputs()[0].name: np.ascontiguousarray(chips)}
-        return np.asarray(session.run(None, feed)[0])
+        return np.asarray(session.run([output], feed)[0])
     except Exception as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise InputError(f"{path} cannot be run: {reason}") from error

@@ -21,12 +21,15 @@ from torch.nn import functional
 
 from limner.errors import InputError
 from limner.evaluation import score_identification
+from limner.nets.backbone import Backbone
 from limner.training.batches import mix_seed
+from limner.training.class_matrix import ClassMatrix
 from limner.training.features import FeatureCache
-from limner.training.finish import verification
+from limner.training.finish import leave_model, verification
 from limner.training.people import People, read_people
 from limner.training.prepare import Tell, chips_of, network_for
 from limner.training.recipe import Recipe
+from limner.types import ImageArray
 
 SHOTS = (1, 2, 3, 5, 10)
 _STEPS = 300
@@ -68,8 +71,10 @@ class OpenClosed:
 
 @dataclass(frozen=True, eq=False)
 class _Groups:
-    """Unit features and people of the four groups."""
+    """Unit features and people of the four groups; who is known, and a photo of each."""
 
+    known: NDArray[np.int64]
+    first: NDArray[np.int64]
     train: tuple[Tensor, Tensor]
     test: tuple[Tensor, Tensor]
     newcomers: tuple[Tensor, Tensor]
@@ -86,6 +91,7 @@ def compare_sets(
     shots: Sequence[int] = SHOTS,
     seed: int = 0,
     cache: Path | None = None,
+    out: Path | None = None,
     tell: Tell | None = None,
 ) -> OpenClosed:
     """Measure one frozen network in the closed set and in the open set.
@@ -102,6 +108,7 @@ def compare_sets(
         shots: Numbers of photos a person to enrol from.
         seed: Of every choice.
         cache: Where chips and features are kept.
+        out: Where the network is left as a model that answers both ways; None for nowhere.
         tell: Called with (what, done, of how many).
 
     Raises:
@@ -133,7 +140,7 @@ def compare_sets(
     classes = int(groups.train[1].max()) + 1
     head = fit_softmax(*groups.train, classes=classes, seed=seed)
     logits = head(groups.test[0])
-    return OpenClosed(
+    found = OpenClosed(
         counts={
             "network": network.name,
             "crop": crop,
@@ -148,6 +155,40 @@ def compare_sets(
         identification=_identify(groups, head),
         one_shot=tuple(_shot(groups, k, seed) for k in shots if k <= int(0.6 * min_photos)),
         notes=(*people.notes, *_replaced(network.provenance)),
+    )
+    if out is not None:
+        _leave(out, found, network, head, groups, people, pixels)
+    return found
+
+
+def _leave(
+    out: Path,
+    found: OpenClosed,
+    network: Backbone,
+    head: nn.Linear,
+    groups: _Groups,
+    people: People,
+    pixels: ImageArray,
+) -> None:
+    """Write the network with its softmax as a model's folder; thresholds from all test photos."""
+    strangers = groups.test[1].max() + 1 + groups.newcomers[1].max() + 1
+    labels = torch.cat(
+        [
+            groups.test[1],
+            groups.newcomers[1] + groups.test[1].max() + 1,
+            torch.arange(len(groups.others[1])) + strangers,
+        ]
+    )
+    leave_model(
+        out,
+        network,
+        ClassMatrix(head.weight, head.bias, True),
+        crop=str(found.counts["crop"]),
+        people=tuple(people.names[i] for i in groups.known),
+        faces=pixels[groups.first],
+        held_out=(torch.cat([groups.test[0], groups.newcomers[0], groups.others[0]]), labels),
+        fitted_on=f"{people.root.name}: photos that did not train, strangers' too",
+        figures={**found.closed, **found.verification, **found.identification},
     )
 
 
@@ -194,7 +235,11 @@ def _group(people: People, rows: Tensor, min_photos: int, newcomers: int, seed: 
         labels = np.searchsorted(of, people.labels[chosen])
         return rows[torch.from_numpy(chosen)], torch.from_numpy(labels)
 
+    own_labels = people.labels[np.array(sides[0])]
+    first = np.array([sides[0][int(np.flatnonzero(own_labels == k)[0])] for k in known])
     return _Groups(
+        known,
+        first,
         take(sides[0], known),
         take(sides[1], known),
         take(np.flatnonzero(np.isin(people.labels, joining)), joining),

@@ -259,9 +259,9 @@ def split_people(
     return split
 
 
-def _quota(count: int, shares: tuple[float, ...]) -> list[int]:
-    """Share out `count` things: at least one for every share that is not 0."""
-    val, test = (max(1, round(count * s)) if s > 0 else 0 for s in shares[1:])
+def _quota(count: int, shares: tuple[float, ...], *, least: int = 1) -> list[int]:
+    """Share out `count` things: at least so many for every share that is not 0."""
+    val, test = (max(least, round(count * s)) if s > 0 else 0 for s in shares[1:])
     return [count - val - test, val, test]
 
 
@@ -287,11 +287,12 @@ def _assign_people(
     people: People, shares: tuple[float, ...], generator: np.random.Generator
 ) -> NDArray[np.int64]:
     count = len(people.names)
-    quota = _quota(count, shares)
-    if quota[0] < 2 or quota[1] < 2:
+    quota = _quota(count, shares, least=2)
+    if quota[0] < 2:
         raise InputError(
-            f"{count} people are too few to split by identity; training and validation need two "
-            "people each."
+            f"{count} people are too few to split by identity; training and validation (and test, "
+            "where it has a share) need two people each: add people, or split the photos of "
+            "everybody with --set split=photo."
         )
     of_person = np.empty(count, np.int64)
     of_person[generator.permutation(count)] = np.repeat([0, 1, 2], quota)

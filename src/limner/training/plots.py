@@ -75,7 +75,7 @@ def _lines(
     if percent:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g} %"))
     low, high = axes.get_ylim()
-    if low < 0 and all(min(y) >= 0 for _, y in series.values()):
+    if all(min(y) >= 0 for _, y in series.values()):
         axes.set_ylim(bottom=0)
         low = 0.0
     gap = (high - low) * 0.075

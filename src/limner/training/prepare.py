@@ -71,7 +71,18 @@ class Prepared:
                 f"{self.net.name} takes the place of {self.net.provenance['asked']}: "
                 f"{self.net.provenance['reason']}"
             )
+        if self.recipe.sampler == "people" and self.batch_people < self.recipe.people_per_batch:
+            found.append(
+                f"a batch holds {self.batch_people} people, not {self.recipe.people_per_batch}: "
+                "no more train."
+            )
         return found
+
+    @property
+    def batch_people(self) -> int:
+        """People of a batch: as many as the recipe wants, or all that train."""
+        trained = np.unique(self.people.labels[self.split.train]).size
+        return min(self.recipe.people_per_batch, int(trained))
 
     def augment(self) -> Augment:
         """Return the augmentation of the recipe."""
@@ -301,7 +312,7 @@ def _sampler(recipe: Recipe, ready: Prepared, labels: Tensor) -> Sampler:
         names = [ready.people.names[i] for i in np.unique(ready.people.labels[ready.split.train])]
         return PeopleBatches(
             labels.numpy(),
-            people=recipe.people_per_batch,
+            people=ready.batch_people,
             photos=recipe.photos_per_person,
             batches=recipe.batches_per_epoch or None,
             repeat=recipe.repeat_photos,

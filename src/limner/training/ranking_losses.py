@@ -17,7 +17,7 @@ from limner.errors import InputError, ShapeError, UnknownNameError
 from limner.training.class_losses import Loss, check_batch, require_positive
 from limner.training.extras import require
 
-Reduction = Literal["mean", "active"]
+Reduction = Literal["mean", "active", "sum"]
 
 _BLOCK = 256  # anchors whose distances are sorted at once
 
@@ -78,26 +78,37 @@ class TripletLoss(Loss):
 
     Args:
         margin: alpha.
-        reduction: `mean` over all triplets given, or over the `active` ones (loss above 0).
+        reduction: `mean` over all triplets given, or over the `active` ones (loss above 0), or
+            their `sum`, which is the notes' J.
+        squared: Whether distances are squared, as in the notes' formula. Without, it is what
+            `torch.nn.TripletMarginLoss(margin, p=2)` computes, which the notes' code uses.
 
     Attributes:
         active: Share of the last batch's triplets whose loss was above 0.
 
     Source: Schroff et al., FaceNet (2015), equation 3, squared distances of unit vectors.
-    Differs: a mean, not a sum, so that the rate does not depend on the batch. Listed triplets go
-    through pytorch-metric-learning's `TripletMarginLoss` with squared distances.
+    Differs: a mean by default, so that the rate does not depend on the batch. Listed triplets go
+    through pytorch-metric-learning's `TripletMarginLoss`. torch's class adds 1e-6 to each
+    difference before its norm; here nothing is added.
     """
 
     mines: ClassVar[Literal["triplets"] | None] = "triplets"
 
-    def __init__(self, *, margin: float = 0.2, reduction: Reduction = "mean") -> None:
+    def __init__(
+        self, *, margin: float = 0.2, reduction: Reduction = "mean", squared: bool = True
+    ) -> None:
         super().__init__()
         self.margin = require_positive("margin", margin)
         if reduction not in get_args(Reduction):
-            raise UnknownNameError(f"reduction must be 'mean' or 'active', got {reduction!r}.")
+            raise UnknownNameError(
+                f"reduction must be 'mean', 'active' or 'sum', got {reduction!r}."
+            )
+        if not isinstance(squared, bool):
+            raise InputError(f"squared must be true or false, got {squared!r}.")
         self.reduction = reduction
+        self.squared = squared
         self.active = 0.0
-        self.inner = _library_triplets(self.margin, reduction)
+        self.inner = _library_triplets(self.margin, reduction, squared)
 
     def forward(self, x: Tensor, labels: Tensor, mined: Mined | None = None) -> Tensor:
         """Return the loss of the mined triplets; without them, of every triplet of the batch.
@@ -112,8 +123,8 @@ class TripletLoss(Loss):
         """
         check_people(x, labels)
         if mined is None:
-            squared = distances(x).square()
-            loss, active = _AllTriplets.apply(squared, labels, self.margin, self.reduction)
+            d = distances(x).square() if self.squared else distances(x)
+            loss, active = _AllTriplets.apply(d, labels, self.margin, self.reduction)
             self.active = float(active)
             result: Tensor = loss
             return result
@@ -123,22 +134,27 @@ class TripletLoss(Loss):
         indices = (mined.anchor, mined.positive, mined.negative)
         with torch.no_grad():
             a, p, n = (x[i] for i in indices)
-            gap = (a - p).square().sum(dim=1) - (a - n).square().sum(dim=1)
+            near, far = (a - p).square().sum(dim=1), (a - n).square().sum(dim=1)
+            gap = near - far if self.squared else near.sqrt() - far.sqrt()
             self.active = float((gap + self.margin > 0).float().mean())
         y = x if x.dtype in (torch.float32, torch.float64) else x.float()
         listed: Tensor = self.inner(y, labels, indices)
         return listed
 
 
-def _library_triplets(margin: float, reduction: Reduction) -> Any:
+def _library_triplets(margin: float, reduction: Reduction, squared: bool) -> Any:
     require("pytorch_metric_learning")
     from pytorch_metric_learning import distances as library
     from pytorch_metric_learning import losses, reducers
 
     return losses.TripletMarginLoss(
         margin=margin,
-        distance=library.LpDistance(normalize_embeddings=False, p=2, power=2),
-        reducer=reducers.MeanReducer() if reduction == "mean" else reducers.AvgNonZeroReducer(),
+        distance=library.LpDistance(normalize_embeddings=False, p=2, power=2 if squared else 1),
+        reducer={
+            "mean": reducers.MeanReducer,
+            "active": reducers.AvgNonZeroReducer,
+            "sum": reducers.SumReducer,
+        }[reduction](),
     )
 
 
@@ -177,7 +193,7 @@ class _AllTriplets(torch.autograd.Function):
             slope[rows] = torch.where(same, below, -above).to(slope.dtype)
             active += int(below.sum())
             triplets += int((positive.sum(dim=1) * (~same).sum(dim=1)).sum())
-        count = triplets if reduction == "mean" else max(active, 1)
+        count = {"mean": triplets, "active": max(active, 1), "sum": 1}[reduction]
         ctx.save_for_backward(slope)
         ctx.count = count
         share = torch.tensor(active / triplets)

@@ -50,7 +50,10 @@ class PeopleBatches:
             )
         own, counts = np.unique(numbers, return_counts=True)
         if own.size < people:
-            raise InputError(f"a batch of {people} people is wanted, but there are {own.size}.")
+            raise InputError(
+                f"a batch of {people} people is wanted, but there are {own.size}; lower "
+                f"people_per_batch (--set people_per_batch={own.size})."
+            )
         smallest = int(counts.argmin())
         if counts[smallest] < 2 or (counts[smallest] < photos and not repeat):
             who = str(own[smallest]) if names is None else names[int(own[smallest])]
