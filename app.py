@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import tempfile
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from fastapi import FastAPI
 from limner.service import Settings
 from limner.service.engine import Engine
 from limner.service.run import serve
+from limner.service.work import fetch_weights
 from limner.studio import mount_page, pictures
 
 PORT = int(os.environ.get("PORT", "7860"))
@@ -42,6 +44,7 @@ def make_app(folder: Path, *, can_enrol: bool) -> FastAPI:
 
     def begin() -> None:
         engine.open_or_log()
+        threading.Thread(target=fetch_weights, name="limner-fetch", daemon=True).start()
         if engine.ready and not can_enrol:
             introduce(engine)
 

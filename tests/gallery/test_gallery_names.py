@@ -35,7 +35,7 @@ def test_names_of_any_script_stay_as_they_are(name: str) -> None:
     ("name", "words"),
     [
         ("", "must not be empty"),
-        ("  \u200d ", "must not be empty"),
+        ("  \u200d ", "must not hold invisible"),
         ("\u3000", "must not be empty"),
         ("a\nb", "control"),
         ("a\x00b", "control"),

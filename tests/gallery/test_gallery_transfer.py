@@ -306,7 +306,7 @@ def test_a_zip_bomb_is_refused_by_its_manifest(exported: Path, tmp_path: Path) -
                     for _ in range(64):
                         stream.write(bytes(1 << 20))
             else:
-                bundle.writestr(name, data)
+                bundle.writestr(name, data, zipfile.ZIP_STORED)
     with open_new(tmp_path) as target, pytest.raises(GalleryError, match="another size"):
         target.import_file(bad)
 

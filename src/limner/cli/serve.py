@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -154,6 +155,7 @@ def run_service(settings: Settings, *, page: bool, json: bool = False) -> None:
     """
     from limner.service import create_app
     from limner.service.run import serve as listen
+    from limner.service.work import fetch_weights
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     _fetch(settings)
@@ -165,6 +167,7 @@ def run_service(settings: Settings, *, page: bool, json: bool = False) -> None:
         mount_page(app)
 
     def told(address: str) -> None:
+        threading.Thread(target=fetch_weights, name="limner-fetch", daemon=True).start()
         if json:
             output.emit_json({"address": address, "page": page})
         else:

@@ -42,7 +42,7 @@ class Gallery(GalleryFile):
 
     def enroll(
         self,
-        name: str,
+        name: str | int,
         embeddings: Known | Sequence[Known],
         *,
         photo: Photo | Sequence[Photo] = None,
@@ -52,7 +52,7 @@ class Gallery(GalleryFile):
         """Add embeddings to a person, who is made if need be.
 
         Args:
-            name: Any script; a person whose name differs in case only is the same person.
+            name: Any script, whatever its case; or the id of somebody who is there already.
             embeddings: One or several, unit length; or faces that have them.
             photo: Where they came from, one for all or one for each. A photo that the person
                 is enrolled from already (same digest, same face) is skipped.
@@ -63,6 +63,7 @@ class Gallery(GalleryFile):
             What was added, when it is on the disk, with warnings about look-alikes.
 
         Raises:
+            UnknownNameError: If nobody has the id.
             EmbedderMismatch: If the gallery belongs to another embedder.
             InputError: If the name cannot be stored or the embeddings are not unit vectors.
             GalleryError: If the gallery cannot be written.
@@ -70,7 +71,7 @@ class Gallery(GalleryFile):
         many = embeddings_of(embeddings, call="enroll")
         if not many:
             raise InputError("enrolment needs at least one embedding, got none.")
-        clean = normalise_name(name)
+        clean = name if isinstance(name, int) else normalise_name(name)
         photos = _photo_refs(photo, len(many))
         pictures = _encode_chips(chips, len(many))
         with self._lock:
@@ -95,10 +96,10 @@ class Gallery(GalleryFile):
             created=done.created,
         )
 
-    def _too_close(self, name: str, vectors: FloatArray, tau: float) -> list[str]:
+    def _too_close(self, name: str | int, vectors: FloatArray, tau: float) -> list[str]:
         """Return a warning for each other person whom `identify` would take them for."""
         known = self._store.find(name)
-        exclude = None if known is None else known.id
+        exclude, name = (None, name) if known is None else (known.id, known.name)
         closest: dict[str, float] = {}
         for near in self._searcher.nearest(vectors, 1, exclude=exclude):
             for hit in near:
@@ -261,8 +262,8 @@ class Gallery(GalleryFile):
 
     # --- changing ----------------------------------------------------------------------
 
-    def forget(self, name: str) -> int:
-        """Delete a person: database, log and index keep nothing of theirs.
+    def forget(self, name: str | int) -> int:
+        """Delete a person, by name or by id: database, log and index keep nothing of theirs.
 
         Returns:
             How many embeddings were deleted.
@@ -276,11 +277,11 @@ class Gallery(GalleryFile):
             self._searcher.erase_removed()
         return count
 
-    def remove_photo(self, name: str, photo_id: int) -> int:
+    def remove_photo(self, name: str | int, photo_id: int) -> int:
         """Delete one enrolled face of a person; nothing of it is kept.
 
         Args:
-            name: The person.
+            name: The person, by name or by id.
             photo_id: As `photos` lists it.
 
         Returns:
@@ -296,8 +297,8 @@ class Gallery(GalleryFile):
             self._searcher.erase_removed()
         return left
 
-    def rename(self, old: str, new: str) -> str:
-        """Give a person another name; return it as stored.
+    def rename(self, old: str | int, new: str) -> str:
+        """Give a person, by name or by id, another name; return it as stored.
 
         Raises:
             UnknownNameError: If there is no such person.
@@ -306,8 +307,8 @@ class Gallery(GalleryFile):
         with self._lock:
             return self._store.rename(old, new)
 
-    def merge(self, source: str, into: str) -> int:
-        """Make two people one; return how many embeddings `into` has now.
+    def merge(self, source: str | int, into: str | int) -> int:
+        """Make two people, by names or by ids, one; return how many embeddings `into` has now.
 
         Raises:
             UnknownNameError: If one of them does not exist.
@@ -316,8 +317,8 @@ class Gallery(GalleryFile):
         with self._lock:
             return self._store.merge(source, into)
 
-    def set_note(self, name: str, note: str) -> None:
-        """Replace a person's note.
+    def set_note(self, name: str | int, note: str) -> None:
+        """Replace a person's note, by name or by id.
 
         Raises:
             UnknownNameError: If there is no such person.
@@ -381,11 +382,8 @@ def _new_face(embedding: Embedding, vector: FloatArray, photo: PhotoRef | None) 
 
 
 def _photo_refs(photo: Photo | Sequence[Photo], count: int) -> list[PhotoRef | None]:
-    given: list[Any]
-    if photo is None or isinstance(photo, PhotoRef | str):
-        given = [photo] * count
-    else:
-        given = list(photo)
+    several = isinstance(photo, Sequence) and not isinstance(photo, str)
+    given: list[Any] = list(photo) if several else [photo] * count  # type: ignore[arg-type]
     if len(given) != count:
         raise InputError(f"photo must be one, or one for each of {count} embeddings.")
     return [PhotoRef(name=p) if isinstance(p, str) else p for p in given]

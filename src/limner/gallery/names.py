@@ -15,7 +15,24 @@ MAX_NAME = 200
 MAX_NOTE = 10_000
 
 # Overrides and isolates of the writing direction: they make a name look like another one.
-_DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c")
+# Characters that nobody sees: two names would look alike and be two.
+_INVISIBLE = frozenset(
+    "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180e\u200b\u2060\u2061\u2062\u2063\u2064\u2800\u3164\ufeff\uffa0"
+)
+_TAGS = range(0xE0000, 0xE0080)
+_JOINERS = "\u200c\u200d"  # they change the look of Persian, Indic scripts and emoji, of no others
+_UNJOINED = (
+    "LATIN",
+    "GREEK",
+    "CYRILLIC",
+    "DIGIT",
+    "SPACE",
+    "HANGUL",
+    "CJK",
+    "HIRAGANA",
+    "KATAKANA",
+)
 _FORBIDDEN = frozenset(("Cc", "Cs", "Zl", "Zp"))
 
 
@@ -38,10 +55,15 @@ def normalise_name(name: str) -> str:
     """
     if not isinstance(name, str):
         raise InputError(f"a person's name must be text, got {type(name).__name__}.")
-    for character in name.strip():
+    for at, character in enumerate(name.strip()):
         if unicodedata.category(character) in _FORBIDDEN or character in _DIRECTION:
             raise InputError(
                 f"a person's name must not hold control characters, got {_shown(character)} "
+                f"in {_shown(name)}."
+            )
+        if _is_invisible(name.strip(), at):
+            raise InputError(
+                f"a person's name must not hold invisible characters, got {_shown(character)} "
                 f"in {_shown(name)}."
             )
     trimmed = unicodedata.normalize("NFC", name.strip())
@@ -52,6 +74,20 @@ def normalise_name(name: str) -> str:
             f"a person's name may have {MAX_NAME} characters, got {len(trimmed)}: {_shown(trimmed)}"
         )
     return trimmed
+
+
+def _is_invisible(name: str, at: int) -> bool:
+    """Tell whether a character shows nothing where it stands."""
+    character = name[at]
+    if character in _INVISIBLE or ord(character) in _TAGS:
+        return True
+    if character not in _JOINERS:
+        return False
+    before, after = name[at - 1 : at], name[at + 1 : at + 2]
+    return any(
+        not side or side in _JOINERS or unicodedata.name(side, "").startswith(_UNJOINED)
+        for side in (before, after)
+    )
 
 
 def name_key(name: str) -> str:

@@ -62,7 +62,7 @@ class SQLiteEditor(SQLiteReader):
 
     # --- changing ----------------------------------------------------------------------
 
-    def remove(self, name: str) -> int:
+    def remove(self, name: str | int) -> int:
         """Delete a person, the embeddings and the chips; return how many embeddings.
 
         Raises:
@@ -76,7 +76,7 @@ class SQLiteEditor(SQLiteReader):
             connection.execute("DELETE FROM people WHERE id = ?", (person.id,))
         return person.faces
 
-    def remove_face(self, name: str, face_id: int) -> int:
+    def remove_face(self, name: str | int, face_id: int) -> int:
         """Delete one embedding of a person; return how many the person has left.
 
         Raises:
@@ -98,7 +98,7 @@ class SQLiteEditor(SQLiteReader):
                 )
         return person.faces - 1
 
-    def rename(self, old: str, new: str) -> str:
+    def rename(self, old: str | int, new: str) -> str:
         """Give a person another name; return it as stored.
 
         Raises:
@@ -121,7 +121,7 @@ class SQLiteEditor(SQLiteReader):
             )
         return fresh
 
-    def merge(self, source: str, into: str) -> int:
+    def merge(self, source: str | int, into: str | int) -> int:
         """Move one person's embeddings to another; return how many the other has now.
 
         The other's note stays; where it is empty, the first one's is taken.
@@ -146,7 +146,7 @@ class SQLiteEditor(SQLiteReader):
             connection.execute("DELETE FROM people WHERE id = ?", (first.id,))
         return first.faces + second.faces
 
-    def set_note(self, name: str, note: str) -> None:
+    def set_note(self, name: str | int, note: str) -> None:
         """Replace a person's note.
 
         Raises:

@@ -160,19 +160,20 @@ class SQLiteReader:
 
     # --- people ------------------------------------------------------------------------
 
-    def find(self, name: str) -> PersonRow | None:
-        """Return the person of that name, whatever its case.
+    def find(self, who: str | int) -> PersonRow | None:
+        """Return the person of that name, whatever its case, or of that id.
 
         Raises:
             InputError: If it cannot be anybody's name.
         """
-        key = name_key(normalise_name(name))
+        column = "id" if isinstance(who, int) else "key"
+        wanted = who if isinstance(who, int) else name_key(normalise_name(who))
         with self._sentences():
             row = self._connection.execute(
-                """SELECT id, name, note,
+                f"""SELECT id, name, note,
                     (SELECT count(*) FROM embeddings WHERE person_id = people.id)
-                FROM people WHERE key = ?""",
-                (key,),
+                FROM people WHERE {column} = ?""",
+                (wanted,),
             ).fetchone()
         return None if row is None else PersonRow(*row)
 

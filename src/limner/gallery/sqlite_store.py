@@ -18,6 +18,7 @@ from limner.gallery.store import (
     NewFace,
     OnConflict,
     embedder_mismatch,
+    unknown_person,
 )
 from limner.types import BoxXYXY
 
@@ -98,25 +99,37 @@ class SQLiteStore(SQLiteEditor):
         return [(row[0], row[1], stored_box(row[2:6])) for row in rows]
 
     def add(
-        self, name: str, faces: Sequence[NewFace], *, embedder_id: str, note: str | None = None
+        self,
+        name: str | int,
+        faces: Sequence[NewFace],
+        *,
+        embedder_id: str,
+        note: str | None = None,
     ) -> Added:
-        """Add faces to a person, who is made if need be.
+        """Add faces to a person, who is made if need be; somebody of an id must be there.
 
         A face whose photo this person is enrolled from already is skipped.
 
         Raises:
+            UnknownNameError: If nobody has the id, now that it is written.
             InputError: If the name or the note cannot be stored.
             EmbedderMismatch: If the gallery belongs to another embedder.
             GalleryError: If it cannot be written.
         """
-        name = normalise_name(name)
+        name = name if isinstance(name, int) else normalise_name(name)
         clean_note = None if note is None else normalise_note(note)
         added: list[int] = []
         skipped: list[str] = []
         shared: list[tuple[str, str]] = []
         with self._write() as connection:
             self._pin(embedder_id, int(faces[0].vector.size))
-            person_id, created = self._person(name)
+            if isinstance(name, int):
+                there = self.find(name)
+                if there is None:
+                    raise unknown_person(self, name)
+                person_id, created, name = there.id, False, there.name
+            else:
+                person_id, created = self._person(name)
             if clean_note is not None:
                 connection.execute(
                     "UPDATE people SET note = ? WHERE id = ?", (clean_note, person_id)

@@ -192,8 +192,8 @@ class Store(Protocol):
     def set_meta(self, values: Mapping[str, str | None]) -> None:
         """Change settings together; None removes one."""
 
-    def find(self, name: str) -> PersonRow | None:
-        """Return the person of that name, whatever its case."""
+    def find(self, who: str | int) -> PersonRow | None:
+        """Return the person of that name, whatever its case, or of that id."""
 
     def people(self) -> list[Person]:
         """Return everybody, sorted by name."""
@@ -208,9 +208,12 @@ class Store(Protocol):
         """Return a few names that look like `name`, for messages."""
 
     def add(
-        self, name: str, faces: Sequence[NewFace], *, embedder_id: str, note: str | None
+        self, name: str | int, faces: Sequence[NewFace], *, embedder_id: str, note: str | None
     ) -> Added:
-        """Add faces to a person, who is made if need be; pins the embedder on first use."""
+        """Add faces to a person; pins the embedder on first use.
+
+        Somebody who is named is made if need be; somebody of an id must be there.
+        """
 
     def absorb(
         self,
@@ -255,19 +258,19 @@ class Store(Protocol):
     def chips(self) -> int:
         """Return how many chips are kept."""
 
-    def remove(self, name: str) -> int:
+    def remove(self, name: str | int) -> int:
         """Delete a person and everything of theirs; return how many embeddings."""
 
-    def remove_face(self, name: str, face_id: int) -> int:
+    def remove_face(self, name: str | int, face_id: int) -> int:
         """Delete one embedding of a person; return how many the person has left."""
 
-    def rename(self, old: str, new: str) -> str:
+    def rename(self, old: str | int, new: str) -> str:
         """Give a person another name."""
 
-    def merge(self, source: str, into: str) -> int:
+    def merge(self, source: str | int, into: str | int) -> int:
         """Move the embeddings of one person to another and delete the first."""
 
-    def set_note(self, name: str, note: str) -> None:
+    def set_note(self, name: str | int, note: str) -> None:
         """Replace a person's note."""
 
     def replace_vectors(
@@ -308,8 +311,10 @@ class _Named(Protocol):
     def similar_names(self, name: str) -> list[str]: ...
 
 
-def unknown_person(store: _Named, name: str) -> UnknownNameError:
-    """Return the error of a name that nobody in a gallery has."""
+def unknown_person(store: _Named, name: str | int) -> UnknownNameError:
+    """Return the error of a name, or an id, that nobody in a gallery has."""
+    if isinstance(name, int):
+        return UnknownNameError(f"nobody in the gallery {store.location} has the id {name}.")
     close = store.similar_names(name)
     hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else "."
     return UnknownNameError(f"nobody in the gallery {store.location} is called {name!r}{hint}")

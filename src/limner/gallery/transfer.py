@@ -18,20 +18,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from limner.errors import GalleryError, InputError, LimnerError
-from limner.gallery.names import normalise_name
+from limner.gallery.names import normalise_name, normalise_note
 from limner.gallery.opening import now
+from limner.gallery.private_parts import Part, bundle_parts, private_parts
 from limner.gallery.records import PhotoRef, TransferReport
 from limner.gallery.sqlite_read import VECTOR_DTYPE
 from limner.gallery.store import FaceRow, Incoming, Judged, NewFace, OnConflict, Store
@@ -47,29 +49,9 @@ _MAX_LINE_BYTES = 1 << 20
 _MAX_CHIP_BYTES = 64 << 20
 _MAX_DIM = 65_536
 _BLOCK = 1 << 20
+_MAX_PHOTO_NAME = 4096
 _UNIT_TOLERANCE = 1e-3
-
-
-class _Part:
-    """A member under way to its temporary file: counts and digests what goes through."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._stream = open(path, "xb")
-        self._digest = hashlib.sha256()
-        self.size = 0
-
-    def write(self, data: bytes) -> None:
-        self._stream.write(data)
-        self._digest.update(data)
-        self.size += len(data)
-
-    def line(self, document: dict[str, Any]) -> None:
-        self.write(json.dumps(document, ensure_ascii=False).encode() + b"\n")
-
-    def close(self) -> dict[str, Any]:
-        self._stream.close()
-        return {"bytes": self.size, "sha256": self._digest.hexdigest()}
+_EMBEDDER = re.compile(r"[\x21-\x7e]{1,300}")
 
 
 def export_gallery(store: Store, path: Path, *, chips: bool = True) -> TransferReport:
@@ -91,30 +73,16 @@ def export_gallery(store: Store, path: Path, *, chips: bool = True) -> TransferR
         raise InputError(f"{path} is a folder; give the name of a file.")
     if path.exists() and os.path.exists(store.location) and os.path.samefile(path, store.location):
         raise InputError(f"{path} is the gallery itself; export to another file.")
-    stem = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    temporary = [Path(f"{stem}.{name}") for name in _MEMBERS]
-    archive = Path(f"{stem}.part")
     try:
-        with store.snapshot():
-            parts = dict(zip(_MEMBERS, map(_Part, temporary), strict=True))
-            manifest = _write_parts(store, parts, chips=chips)
-        with zipfile.ZipFile(archive, "x", zipfile.ZIP_STORED, allowZip64=True) as bundle:
-            bundle.writestr(MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=1))
-            for name, part in parts.items():
-                kind = zipfile.ZIP_DEFLATED if name.endswith(".jsonl") else zipfile.ZIP_STORED
-                bundle.write(part.path, name, compress_type=kind)
-        with suppress(OSError):
-            os.chmod(archive, 0o600)
-        with open(archive, "rb") as stream:
-            os.fsync(stream.fileno())
-        size = archive.stat().st_size
-        os.replace(archive, path)
+        with private_parts(path) as folder:
+            with store.snapshot():
+                parts = {name: Part(folder / name) for name in _MEMBERS}
+                manifest = _write_parts(store, parts, chips=chips)
+            size = bundle_parts(folder / "whole", {MANIFEST: manifest}, parts)
+            os.replace(folder / "whole", path)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise GalleryError(f"the export {path} cannot be written: {reason}.") from error
-    finally:
-        for leftover in (*temporary, archive):
-            leftover.unlink(missing_ok=True)
     return TransferReport(
         path=str(path),
         people=manifest["people"],
@@ -124,7 +92,7 @@ def export_gallery(store: Store, path: Path, *, chips: bool = True) -> TransferR
     )
 
 
-def _write_parts(store: Store, parts: dict[str, _Part], *, chips: bool) -> dict[str, Any]:
+def _write_parts(store: Store, parts: dict[str, Part], *, chips: bool) -> dict[str, Any]:
     """Fill the members and return the manifest."""
     numbers: dict[str, int] = {}
     for person in store.people():
@@ -208,6 +176,9 @@ def _opened(path: Path) -> Iterator[_Source]:
 
 def _manifest(path: Path, bundle: zipfile.ZipFile) -> dict[str, Any]:
     names = bundle.namelist()
+    packed = [n for n in (VECTORS, CHIPS) if n in names and bundle.getinfo(n).compress_type]
+    if packed:  # what is not stored as it is could unpack to a thousand times its size
+        raise GalleryError(f"{path} is not a gallery export: its {packed[0]} is compressed.")
     if sorted(names) != sorted((MANIFEST, *_MEMBERS)):
         strange = sorted(set(names) - {MANIFEST, *_MEMBERS})
         what = f"it holds {strange[0]!r}" if strange else "a part is missing or there twice"
@@ -222,7 +193,8 @@ def _manifest(path: Path, bundle: zipfile.ZipFile) -> dict[str, Any]:
         counts = [int(document[key]) for key in ("people", "faces", "chips")]
         members = {n: (int(document["members"][n]["bytes"]), n) for n in _MEMBERS}
         dim = int(document["dim"] or 0)
-        known = document["embedder_id"] is None or isinstance(document["embedder_id"], str)
+        embedder = document["embedder_id"]
+        known = embedder is None or bool(_EMBEDDER.fullmatch(embedder))
     except (ValueError, KeyError, TypeError) as error:
         raise GalleryError(f"{path} is not a gallery export: its manifest is not one.") from error
     if newest > FORMAT:
@@ -230,7 +202,7 @@ def _manifest(path: Path, bundle: zipfile.ZipFile) -> dict[str, Any]:
             f"{path} was written by a newer limner (format {newest}, this one reads {FORMAT}); "
             "upgrade limner to import it."
         )
-    if not known or min(counts) < 0 or not 0 <= dim <= _MAX_DIM:
+    if not known or min(counts) < 0 or not 0 <= dim <= _MAX_DIM or counts[0] > counts[1]:
         raise GalleryError(f"{path} is not a gallery export: its manifest is not one.")
     if members[VECTORS][0] != counts[1] * dim * VECTOR_DTYPE.itemsize:
         raise GalleryError(f"{path} is damaged: its embeddings are not as many as it says.")
@@ -268,14 +240,24 @@ def _lines(source: _Source, name: str) -> Iterator[dict[str, Any]]:
 
 
 def _people(source: _Source) -> list[tuple[str, str, str]]:
-    people = []
+    people: list[tuple[str, str, str]] = []
     for document in _lines(source, PEOPLE):
+        if len(people) >= source.manifest["people"]:
+            raise source.fault("it holds more people than it says")
         try:
-            name = normalise_name(document["name"])
-            people.append((name, str(document["note"]), str(document["created"])))
-        except (KeyError, InputError) as error:
+            name, note = normalise_name(document["name"]), normalise_note(document["note"])
+            people.append((name, note, _time(document["created"])))
+        except (KeyError, ValueError) as error:
             raise source.fault(f"a person in it cannot be read ({error})") from error
     return people
+
+
+def _time(value: object) -> str:
+    """Return a time as it is stored: ISO 8601."""
+    if not isinstance(value, str) or len(value) > 40:
+        raise ValueError("a time is no text of 40 characters at most")
+    datetime.fromisoformat(value)
+    return value
 
 
 def _incoming(source: _Source) -> Iterator[Incoming]:
@@ -290,7 +272,7 @@ def _incoming(source: _Source) -> Iterator[Incoming]:
                 photo = _photo(document)
                 chip = _chip(source, chips, document["chip"])
                 face = NewFace(_vector(source, vectors, dim), photo, chip, _judged(document))
-                yield Incoming(name, face, note, created, str(document["created"]))
+                yield Incoming(name, face, note, created, _time(document["created"]))
             except (KeyError, TypeError, ValueError) as error:
                 raise source.fault(f"face {count} cannot be read ({error})") from error
             count += 1
@@ -312,8 +294,11 @@ def _photo(document: dict[str, Any]) -> PhotoRef | None:
     name, digest, score = document["photo"], document["digest"], document["score"]
     if name is None and digest is None and box is None and score is None:
         return None
+    shown = "" if name is None else str(name)
+    if len(shown) > _MAX_PHOTO_NAME or any(ord(c) < 32 for c in shown):
+        raise ValueError("a photo's name has control characters, or too many")
     return PhotoRef(
-        name="" if name is None else str(name),
+        name=shown,
         digest=None if digest is None else str(digest),
         box_xyxy=box,
         score=None if score is None else float(score),

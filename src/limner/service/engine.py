@@ -16,7 +16,7 @@ from limner.images import Limits
 from limner.service.audit import Audit
 from limner.service.decoders import Decoders
 from limner.service.jobs import Jobs
-from limner.service.keys import Keys
+from limner.service.keys import Key, Keys
 from limner.service.lane import SlowLane
 from limner.service.measures import Measures
 from limner.service.pool import Looked, Pool
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from limner.images.sources import Source
 
 LOG = logging.getLogger("limner.service")
+_COUNT_S = 0.25
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -96,6 +97,8 @@ class Engine:
         self.stopping = threading.Event()
         self.problem: str | None = None
         self.under_way = 0  # requests that may bring a photo; the guard counts them
+        self.people = 0  # as counted last
+        self._counting: asyncio.Future[int] | None = None
         self._closed = False
         self._gallery: Gallery | None = None
         self._decoders: Decoders | None = None
@@ -263,6 +266,29 @@ class Engine:
         if self._analyzer is None:
             raise self._not_ready()
         return self._analyzer
+
+    def note_person(self, person: int, key: Key) -> None:
+        """Remember who enrolled a person; what is in the gallery stays there if that fails."""
+        try:
+            self.keys.note_person(person, key)
+        except ServiceError as error:
+            LOG.error("who enrolled person %d is not written down: %s", person, error)
+
+    def drop_person(self, person: int) -> None:
+        """Forget who enrolled a person that is gone; a failure is logged."""
+        try:
+            self.keys.drop_person(person)
+        except ServiceError as error:
+            LOG.error("who enrolled person %d is still written down: %s", person, error)
+
+    async def count_people(self) -> None:
+        """Count the people for `people`; whoever has the gallery is waited for a moment only."""
+        if self._gallery is None or (self._counting and not self._counting.done()):
+            return
+        self._counting = asyncio.ensure_future(self.run(len, self._gallery))
+        done, _ = await asyncio.wait({self._counting}, timeout=_COUNT_S)
+        if done and self._counting.exception() is None:
+            self.people = self._counting.result()
 
     def look(self, photo: Source, *, embed: bool = True) -> list[Face]:
         """Return the faces of a photo; waits for the pool. For callers in this process.

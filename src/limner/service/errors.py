@@ -131,4 +131,5 @@ def without_paths(text: str, secrets: Iterable[str | Path | None] = ()) -> str:
     for secret in sorted(filter(lambda s: len(s) > 1, known), key=len, reverse=True):
         text = text.replace(secret, "")
     text = _PATH.sub("", _BYTES.sub("the file", text))
-    return re.sub(r"\s+([.,;:])", r"\1", " ".join(text.split()))
+    # a full stop that begins a word, as in ".onnx", keeps its space
+    return re.sub(r"\s+([.,;:])(?=\s|$)", r"\1", " ".join(text.split()))

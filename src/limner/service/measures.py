@@ -13,8 +13,6 @@ from prometheus_client import (
     generate_latest,
 )
 
-from limner.errors import LimnerError
-
 if TYPE_CHECKING:
     from limner.service.engine import Engine
 
@@ -56,16 +54,10 @@ class Measures:
         def waiting() -> float:
             return engine.pool.waiting if engine.ready else 0
 
-        def people() -> float:
-            try:
-                return len(engine.gallery)
-            except LimnerError:
-                return 0
-
         for name, words, value in (
             ("limner_ready", "Whether photos can be answered.", lambda: float(engine.ready)),
             ("limner_photos_waiting", "Photos in the queue.", waiting),
-            ("limner_people", "People in the gallery.", people),
+            ("limner_people", "People in the gallery.", lambda: float(engine.people)),
             ("limner_jobs_open", "Jobs that wait or run.", lambda: float(engine.jobs.open)),
         ):
             Gauge(name, words, registry=self.registry).set_function(value)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
+import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from limner import images
-from limner.errors import InputError
+from limner.errors import InputError, WeightsError
 from limner.service.jobs import Interrupted, Running, Work
 from limner.types import FloatArray, ImageArray
 
 CONTENT, RESULT, FACTS, CHECKPOINT = "content", "result.png", "result.json", "checkpoint"
 PREVIEW = "preview.jpg"
+LOG = logging.getLogger("limner.service")
+_FAST = ("arbitrary_predict", "arbitrary_transform", "multistyle26")
 _PREVIEW_EVERY_S = 1.0
 
 
@@ -47,9 +52,9 @@ def _fast(
     running.report(0.1, "loading the network")
     if names:
         styles = [images.read_float(running.read(name)) for name in names]
-        painter = fast.painting(styles, threads=cpu_threads())
+        painter = fast.painting(styles, offline=True, threads=cpu_threads())
     else:
-        painter = fast.builtin(wanted["look"], threads=cpu_threads())
+        painter = fast.builtin(wanted["look"], offline=True, threads=cpu_threads())
     content = _reduced(images.read_float(running.read(CONTENT)), wanted["size"])
     if running.must_end:
         raise Interrupted
@@ -114,6 +119,7 @@ def _optimised(
         "on_start": on_start,
         "on_step": on_step,
         "checkpoint": checkpoint,
+        "offline": True,  # a request starts no download
     }
     content = running.read(CONTENT)
     styles = [running.read(name) for name in names]
@@ -129,6 +135,19 @@ def _optimised(
         raise Interrupted
     facts = {"method": "optimise", "calls": len(result.losses), "preset": wanted["preset"]}
     return result.image, facts
+
+
+def fetch_weights() -> None:
+    """Fetch what painting needs; whoever starts the service does that, and never a request."""
+    from limner import weights
+    from limner.style.encoder import load_encoder
+
+    loads: list[Callable[[], object]] = [functools.partial(weights.load, n) for n in _FAST]
+    for load in (*loads, load_encoder):
+        try:
+            load()
+        except WeightsError as error:
+            LOG.warning("painting lacks weights: %s", error)
 
 
 def _bytes_of(picture: FloatArray) -> ImageArray:

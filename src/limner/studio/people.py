@@ -33,7 +33,7 @@ def enrol(desk: Desk, name: str, photo: SeenPhoto, face: SeenFace, request: Any)
     done = engine.gallery.enroll(clean, face.embedding, photo=ref, chips=[kept])
     number = engine.gallery.person(done.person).id
     if done.created:
-        engine.keys.note_person(number, key)
+        engine.note_person(number, key)
     desk.note(request, "enrol", person=number, added=done.added)
     if not done.added:
         return markup.notice(f"{done.person} is enrolled from this photo already.")
@@ -58,11 +58,11 @@ def change(desk: Desk, wanted: dict[str, str], request: Any) -> str:
     gallery = desk.engine.gallery
     person = gallery.person(int(wanted["person"]))
     if wanted["do"] == "rename":
-        name = gallery.rename(person.name, wanted["name"])
+        name = gallery.rename(person.id, wanted["name"])
         desk.note(request, "rename", person=person.id)
         return markup.notice(f"{person.name} is called {name} now.", tone="yes")
-    count = gallery.forget(person.name)
-    desk.engine.keys.drop_person(person.id)
+    count = gallery.forget(person.id)
+    desk.engine.drop_person(person.id)
     desk.note(request, "forget", person=person.id)
     what = "embedding is" if count == 1 else "embeddings are"
     return markup.notice(

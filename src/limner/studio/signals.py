@@ -11,6 +11,7 @@ import numpy as np
 
 from limner.errors import InputError, LimnerError
 from limner.service.shelf import find, shelved
+from limner.service.unpacked import TIMES, check_unpacked
 from limner.studio import lessons, markup
 from limner.studio.desk import Desk
 from limner.studio.events import Outcome, Turns, html, on
@@ -51,7 +52,7 @@ def build(desk: Desk) -> Outcome:
             return markup.notice("No file yet.", "Drop one on the left, or look at a sample.")
         try:
             held = _model(desk, name)
-            return render(held, _read(held, str(desk.file(path))))
+            return render(held, _read(desk, held, path))
         except LimnerError as error:
             return markup.problem(error)
 
@@ -89,11 +90,13 @@ def _load(folder: Path) -> ArrayModel:
     return load_model(folder)
 
 
-def _read(model: ArrayModel, path: str) -> Samples:
+def _read(desk: Desk, model: ArrayModel, path: str) -> Samples:
     from limner.training import series, volumes
 
     read = series.read_for if model.net.dims == 1 else volumes.read_for
-    samples = read(model, path)
+    most = TIMES * desk.engine.settings.max_bytes
+    check_unpacked(desk.read(path), Path(path).suffix.lower(), most=most)
+    samples = read(model, str(desk.file(path)))
     if not len(samples):
         raise InputError("the file holds nothing.")
     return samples

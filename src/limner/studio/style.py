@@ -202,7 +202,7 @@ def _idea(photo: ImageArray, styles: list[ImageArray], wish: Wish) -> ImageArray
     options = preset(
         "default", size=min(wish.size, 512), strength=wish.strength, colour=COLOURS[wish.colour]
     )
-    pixels = preview(photo, styles, options=options)
+    pixels = preview(photo, styles, options=options, offline=True)
     return np.asarray(np.rint(np.clip(pixels, 0, 1) * 255), np.uint8)
 
 

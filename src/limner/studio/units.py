@@ -63,7 +63,7 @@ def look_into(name: str) -> Pass:
 
     with _LOCK:
         if name not in _PASSES:
-            net = units.load_network(name, size=_SIZES[name])
+            net = units.load_network(name, size=_SIZES[name], offline=True)
             every = unit_layers(net)
             places = np.linspace(0, len(every) - 1, min(_LAYERS, len(every)) + 1)[1:]
             layers = list(dict.fromkeys(every[round(p)] for p in places))

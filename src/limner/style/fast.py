@@ -38,6 +38,7 @@ BUILTIN_STYLES: tuple[str, ...] = (
 )
 STYLE_PX = 256
 _VECTOR = "mobilenet_conv/Conv/BiasAdd"
+_LEAST_SHARE = 0.001
 _LOW_PX = 256
 _RANGE_KEY = "limner_value_range"
 
@@ -266,7 +267,7 @@ def parse_builtin(choice: str) -> FloatArray:
         UnknownNameError: If there is no such style.
         InputError: If a share is not a positive number.
     """
-    found = np.zeros(len(BUILTIN_STYLES), np.float32)
+    found = np.zeros(len(BUILTIN_STYLES))
     for part in choice.split(","):
         word, colon, number = part.strip().partition(":")
         if word in BUILTIN_STYLES:
@@ -282,10 +283,13 @@ def parse_builtin(choice: str) -> FloatArray:
             share = float(number) if colon else 1.0
         except ValueError:
             share = math.nan
-        if not (math.isfinite(share) and share > 0):
-            raise InputError(f"The share of style {word!r} must be positive, got {number!r}.")
+        if not _LEAST_SHARE <= share <= 1 / _LEAST_SHARE:  # nor what is not a number
+            raise InputError(
+                f"The share of style {word!r} must be positive, from {_LEAST_SHARE} to "
+                f"{1 / _LEAST_SHARE:g}, got {number!r}."
+            )
         found[index] += share
-    total: FloatArray = found / found.sum()
+    total: FloatArray = (found / found.sum()).astype(np.float32)
     return total
 
 
@@ -337,14 +341,15 @@ def _gives_bytes(network: Network) -> bool:
 
 
 def _shares(shares: Sequence[float], count: int) -> FloatArray:
-    values = np.asarray(shares, np.float32)
+    values = np.asarray(shares, np.float64)
     if values.shape != (count,) or not np.isfinite(values).all() or (values < 0).any():
         raise InputError(
             f"shares must be {count} numbers that are not negative, got {list(shares)}."
         )
-    if values.sum() <= 0:
+    if values.max(initial=0) <= 0:
         raise InputError("shares must not all be 0.")
-    total: FloatArray = values / values.sum()
+    values /= values.max()  # so that a sum of very large ones is still a number
+    total: FloatArray = (values / values.sum()).astype(np.float32)
     return total
 
 

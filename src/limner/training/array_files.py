@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from pathlib import Path
 from typing import Any, Literal
@@ -102,7 +103,8 @@ def read_npz(
                 f"{path} has no labels: an array {prefix}{_LABELS[0]} is missing; "
                 f"it has {', '.join(archive.files)}."
             )
-        check_size(int(np.prod(_shape(path, values_name))), f"{path}, {values_name},")
+        for name in filter(None, (values_name, labels_name)):
+            check_size(_size(path, name), f"{path}, {name},")
         read = _numbers(archive, values_name, path)
         labels = np.full(len(read), UNKNOWN) if labels_name is None else archive[labels_name]
     values = _channels_first(read, dims, path)
@@ -117,23 +119,32 @@ def read_npz(
 
 def _open(path: Path) -> Any:
     try:
-        return np.load(path, allow_pickle=False)
+        archive = np.load(path, allow_pickle=False)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read as an npz file: {error}.") from error
+    names = getattr(archive, "files", [])  # without their endings, so two may be called alike
+    if len(names) != len(set(names)):
+        archive.close()
+        raise InputError(f"{path} holds two arrays of one name; write the file anew.")
+    return archive
 
 
 def _first(files: list[str], prefix: str, words: tuple[str, ...]) -> str | None:
     return next((prefix + word for word in words if prefix + word in files), None)
 
 
-def _shape(path: Path, name: str) -> tuple[int, ...]:
-    """Return an array's shape from its header, without reading the array."""
+def _size(path: Path, name: str) -> int:
+    """Return how many values of 4 bytes an array would take, by its header alone."""
     from numpy.lib import format as npy
 
-    with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as stream:
-        version = npy.read_magic(stream)
-        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        return tuple(read(stream)[0])
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as stream:
+            version = npy.read_magic(stream)
+            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            shape, _, dtype = read(stream)
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path}: {name} is not a stored array ({error}).") from error
+    return math.prod(map(int, shape)) * max(4, dtype.itemsize) // 4
 
 
 def _numbers(archive: Any, name: str, path: Path) -> NDArray[Any]:

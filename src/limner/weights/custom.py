@@ -361,6 +361,11 @@ def _node_tensors(nodes: Any) -> Iterator[Any]:
                     yield from _tensors(graph)
 
 
+def _in_memory(location: str) -> bool:
+    """Tell whether ONNX Runtime would take a place for an address in its own memory."""
+    return "_ort_mem_addr_" in location.lower()
+
+
 def _external_files(model: Any, path: Path) -> list[Path]:
     """Return the files of external tensors, each inside the model's own folder."""
     import onnx
@@ -373,7 +378,10 @@ def _external_files(model: Any, path: Path) -> list[Path]:
     for tensor in tensors:
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
-        location = next((e.value for e in tensor.external_data if e.key == "location"), "")
+        places = [e.value for e in tensor.external_data if e.key == "location"]
+        if len(places) != 1 or _in_memory(places[0]):
+            raise WeightsError(f"{path} does not name one file for each tensor; that is refused.")
+        location = places[0]
         file = (folder / location).resolve()
         if not location or not file.is_relative_to(folder):
             raise WeightsError(

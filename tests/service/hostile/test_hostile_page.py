@@ -31,7 +31,7 @@ def picture(**options) -> bytes:
     return buffer.getvalue()
 
 
-# --- C1: files ----------------
+# --- C1: files ----------------------------------------------------------------
 
 
 def test_no_event_takes_a_file_that_was_not_uploaded(attacked, secret):
@@ -103,7 +103,7 @@ def test_what_the_page_does_not_need_is_not_there(attacked):
         assert attacked.request(method, "/gradio_api/upload").status_code in (403, 404, 405)
 
 
-# --- C2: visitors of a Space ----------------
+# --- C2: visitors of a Space --------------------------------------------------
 
 
 def test_visitors_of_a_space_do_not_see_each_others_paintings(space, visitor):
@@ -169,7 +169,7 @@ def test_a_finished_painting_is_its_visitors_own(tmp_path, monkeypatch):
     state.close()
 
 
-# --- H6: addresses ----------------
+# --- H6: addresses ------------------------------------------------------------
 
 
 def test_the_page_fetches_nothing(attacked):
@@ -197,7 +197,7 @@ def test_pages_of_other_sites_start_nothing(attacked):
     assert attacked.post("/gradio_api/upload", headers=follows).status_code == 403
 
 
-# --- M8: CORS ----------------
+# --- M8: CORS -----------------------------------------------------------------
 
 
 def test_no_header_lets_another_origin_read(attacked):
@@ -210,7 +210,7 @@ def test_no_header_lets_another_origin_read(attacked):
                 assert sent == [], (path, origin)
 
 
-# --- H7: pictures and bodies ----------------
+# --- H7: pictures and bodies --------------------------------------------------
 
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
 
@@ -261,7 +261,7 @@ def test_bodies_of_the_page_are_bounded(attacked):
     assert attacked.post("/gradio_api/queue/join", content=b"\xff{").status_code == 422
 
 
-# --- M3: what is left behind ----------------
+# --- M3: what is left behind --------------------------------------------------
 
 
 def test_uploads_are_swept_by_age_and_by_a_start(tmp_path):

@@ -43,7 +43,7 @@ def children():
     made.close()
 
 
-# --- H3: scans --------------------------------------------------------------------------------
+# --- H3: scans ----------------------------------------------------------------
 
 
 def scan_bomb(scans, side=512):
@@ -84,7 +84,7 @@ def test_what_looks_like_scans_in_other_segments_does_not_count(portrait):
     assert images.read(data, limits=LIMITS).shape == (512, 512, 3)
 
 
-# --- M6: bytes, seconds, windows --------------------------------------------------------------
+# --- M6: bytes, seconds, windows ----------------------------------------------
 
 
 def png16(width, height):
@@ -134,7 +134,7 @@ def test_a_ribbon_is_not_searched():
     assert len(detector.detect(face)) == 1
 
 
-# --- children -------------------------------------------------------------------------------------
+# --- children -----------------------------------------------------------------
 
 
 def test_a_child_gives_the_pixels_that_the_parent_would(children, portrait):

@@ -60,7 +60,7 @@ def keyed(tmp_path):
     app.state.limner.close()
 
 
-# --- H4: a proxy in front ----------------
+# --- H4: a proxy in front -----------------------------------------------------
 
 FORWARDED = (
     {"x-forwarded-for": "203.0.113.7"},
@@ -103,7 +103,7 @@ def test_keys_are_demanded_on_this_machine_when_told():
     assert not make_settings(demand_keys=None).keys_demanded
 
 
-# --- H5: wrong keys ----------------
+# --- H5: wrong keys -----------------------------------------------------------
 
 
 def test_wrong_keys_never_lock_out_a_right_one(keyed):
@@ -121,7 +121,7 @@ def test_wrong_keys_never_lock_out_a_right_one(keyed):
     assert statuses.count(429) >= 80
 
 
-# --- H6, M10: pages of other sites ----------------
+# --- H6, M10: pages of other sites --------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE", "HEAD"])
@@ -135,7 +135,7 @@ def test_pages_of_other_sites_ask_nothing(keyless, method, site):
             assert keyless.request(method, path, headers=form).status_code == 403
 
 
-# --- L1, L2, L5 ----------------
+# --- L1, L2, L5 ---------------------------------------------------------------
 
 
 def test_the_wrong_method_is_told_the_right_ones(keyless):
@@ -181,7 +181,7 @@ def test_an_impossible_host_is_said_in_words():
         make_settings(host="a b")
 
 
-# --- M2: lines that are held open ----------------
+# --- M2: lines that are held open ---------------------------------------------
 
 
 @pytest.fixture
@@ -277,7 +277,7 @@ def test_places_are_counted():
     assert places.enter("c")
 
 
-# --- M1: nobody waits for a lock on the loop ----------------
+# --- M1: nobody waits for a lock on the loop ----------------------------------
 
 
 def test_a_good_key_is_known_while_another_process_writes(tmp_path):

@@ -73,7 +73,7 @@ def locked(folder):
     other.close()
 
 
-# --- H1: whose folder it is ----------------
+# --- H1: whose folder it is ---------------------------------------------------
 
 
 def test_a_folder_has_one_service(tmp_path):
@@ -152,7 +152,7 @@ def test_only_what_was_made_is_made_private(tmp_path):
         assert (tmp_path / "there" / FILE_NAME).stat().st_mode & 0o777 == 0o600
 
 
-# --- H2: faults of the thread ----------------
+# --- H2: faults of the thread -------------------------------------------------
 
 
 def test_a_locked_database_ends_no_thread_and_done_is_told_when_it_is_written(
@@ -228,7 +228,7 @@ def test_a_dead_thread_is_not_ready(tmp_path):
     engine.close()
 
 
-# --- M7: one key among others ----------------
+# --- M7: one key among others -------------------------------------------------
 
 
 def test_one_key_does_not_take_all_places_nor_all_turns(tmp_path, gate):
@@ -280,7 +280,7 @@ def test_a_full_disk_refuses_a_job_and_leaves_nothing(tmp_path, gate, monkeypatc
     house.close()
 
 
-# --- few descriptors ----------------
+# --- few descriptors ----------------------------------------------------------
 
 
 @pytest.mark.slow

@@ -35,6 +35,7 @@ from limner.service.schemas import (
     MatchOut,
     Verified,
 )
+from limner.similarity import Calibration
 from limner.similarity import compare as judge
 from limner.types import Face, Match
 
@@ -83,10 +84,14 @@ async def compare(
         embedding_of(one),
         embedding_of(two),
         threshold=threshold,
-        calibration=engine.gallery.own_calibration,
+        calibration=await engine.run(_own_calibration, engine.gallery),
         accept_unclear=accept_unclear,
     )
     return Compared(**pair.to_json(), a=face_out(one), b=face_out(two))
+
+
+def _own_calibration(gallery: Gallery) -> Calibration | None:
+    return gallery.own_calibration
 
 
 @router.post("/identify", summary="Who is in the photo?")

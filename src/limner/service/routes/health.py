@@ -49,6 +49,7 @@ async def readyz(engine: Shared) -> Health:
 )
 async def metrics(engine: Shared, key: Reader) -> Response:
     """Return counters and gauges in Prometheus's text format."""
+    await engine.count_people()
     text = engine.measures.text()
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 

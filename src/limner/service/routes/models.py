@@ -36,6 +36,7 @@ from limner.service.schemas import (
     Units,
 )
 from limner.service.shelf import PATCHES, Shelved, find, shelved
+from limner.service.unpacked import TIMES, check_unpacked
 from limner.types import ImageArray
 
 if TYPE_CHECKING:
@@ -81,7 +82,10 @@ async def classify(
         item = await _classify_photo(engine, chosen, upload, pick, box, top)
         items = [item]
     else:
-        items = await engine.slow.run(_classify_arrays, engine.slow, chosen, upload, top, maps)
+        most = TIMES * engine.settings.max_bytes
+        items = await engine.slow.run(
+            _classify_arrays, engine.slow, chosen, upload, top, maps, most
+        )
     facts.update(model=chosen.name, items=len(items))
     kind = "faces" if chosen.kind == "faces" else chosen.kind
     return Classified(model=chosen.name, kind=kind, items=items)  # type: ignore[arg-type]
@@ -117,7 +121,7 @@ def _guess(
 
 
 def _classify_arrays(
-    lane: SlowLane, chosen: Shelved, upload: Upload, top: int, maps: bool
+    lane: SlowLane, chosen: Shelved, upload: Upload, top: int, maps: bool, most: int
 ) -> list[ItemOut]:
     """Read an upload by its ending, in a folder that is gone afterwards, and classify it."""
     from limner.training import series, volumes
@@ -127,6 +131,7 @@ def _classify_arrays(
     ending = next((e for e in _ENDINGS if upload.name.lower().endswith(e)), None)
     if ending is None:
         raise InputError(f"the file's name must end in {', '.join(_ENDINGS)}; got another ending.")
+    check_unpacked(upload.data, ending, most=most)
     model = lane.keep(f"model {chosen.folder}", lambda: load_model(chosen.folder))
     read = series.read_for if chosen.kind == "series" else volumes.read_for
     with tempfile.TemporaryDirectory(prefix="limner-") as folder:
@@ -181,10 +186,12 @@ def _network(lane: SlowLane, name: str, top: TopPatches | None = None) -> Networ
 
     try:
         if top is None:
-            return lane.keep(f"network {name}", lambda: load_network(name))
+            return lane.keep(f"network {name}", lambda: load_network(name, offline=True))
         weights = "random" if top.digest.startswith("random") else None
         words = f"network {name} {weights} {top.size_px}"
-        return lane.keep(words, lambda: load_network(name, weights=weights, size=top.size_px))
+        return lane.keep(
+            words, lambda: load_network(name, weights=weights, size=top.size_px, offline=True)
+        )
     except WeightsError as error:  # not the service's fault, and another try would not help
         raise ServiceError(
             f"the weights of {name} are not on this server; ask for another network, or run "

@@ -113,37 +113,42 @@ async def add_photos(
 ) -> Enrolled:
     """Enrol more photos of a person."""
     known = await engine.run(engine.gallery.person, person)
-    return await _enroll(engine, key, facts, known.name, photos, None, pick, box)
+    return await _enroll(engine, key, facts, known.id, photos, None, pick, box)
 
 
 async def _enroll(
     engine: Engine,
     key: Key,
     facts: Facts,
-    name: str,
+    who: str | int,
     photos: Photos,
     note: str | None,
     pick: PickForm,
     box: BoxForm,
 ) -> Enrolled:
     uploads = await take_all(photos, engine)
-    if key is not LOCAL and name not in engine.gallery:
-        engine.keys.check_room(key, engine.settings.max_people)
+    if key is not LOCAL and isinstance(who, str):
+        await engine.run(_check_room, engine, key, who)
     looked: list[Looked | LimnerError] = []
     for upload in uploads:
         try:
             looked += await engine.see([upload.data], keep_image=engine.settings.keep_chips)
         except InputError as error:
             looked.append(error)
-    result = await engine.run(_store, engine, key, name, uploads, looked, note, pick, box)
+    result = await engine.run(_store, engine, key, who, uploads, looked, note, pick, box)
     facts.update(person=result.id, added=result.added)
     return result
+
+
+def _check_room(engine: Engine, key: Key, name: str) -> None:
+    if name not in engine.gallery:
+        engine.keys.check_room(key, engine.settings.max_people)
 
 
 def _store(
     engine: Engine,
     key: Key,
-    name: str,
+    who: str | int,
     uploads: list[Upload],
     looked: list[Looked | LimnerError],
     note: str | None,
@@ -169,10 +174,10 @@ def _store(
     if first is not None and not embeddings:
         raise first
     gallery = engine.gallery
-    done = gallery.enroll(name, embeddings, photo=refs, note=note, chips=chips)
-    number = gallery.person(done.person).id
+    done = gallery.enroll(who, embeddings, photo=refs, note=note, chips=chips)
+    number = who if isinstance(who, int) else gallery.person(done.person).id
     if done.created:
-        engine.keys.note_person(number, key)
+        engine.note_person(number, key)
     return Enrolled(
         id=number,
         person=done.person,
@@ -212,12 +217,10 @@ async def change(
 
 
 def _change(gallery: Gallery, number: int, wanted: Change) -> Person:
-    found = gallery.person(number)
     if wanted.name is not None:
-        gallery.rename(found.name, wanted.name)
-        found = gallery.person(number)
+        gallery.rename(number, wanted.name)
     if wanted.note is not None:
-        gallery.set_note(found.name, wanted.note)
+        gallery.set_note(number, wanted.note)
     return gallery.person(number)
 
 
@@ -232,8 +235,8 @@ async def merge(
 
 def _merge(engine: Engine, number: int, into: int) -> Person:
     gallery = engine.gallery
-    gallery.merge(gallery.person(number).name, gallery.person(into).name)
-    engine.keys.drop_person(number)
+    gallery.merge(number, into)
+    engine.drop_person(number)
     return gallery.person(into)
 
 
@@ -246,8 +249,8 @@ async def forget(person: PersonId, engine: Shared, key: Enroller, facts: Facts) 
 
 def _forget(engine: Engine, number: int) -> Forgotten:
     gallery = engine.gallery
-    count = gallery.forget(gallery.person(number).name)
-    engine.keys.drop_person(number)
+    count = gallery.forget(number)
+    engine.drop_person(number)
     # What was deleted is overwritten at once; the rewriting only gives the space back.
     vacuumed = gallery.info().bytes <= _VACUUM_BYTES
     if vacuumed:
@@ -273,7 +276,7 @@ async def remove_photo(
 
 
 def _remove_photo(gallery: Gallery, number: int, photo: int) -> Left:
-    left = gallery.remove_photo(gallery.person(number).name, photo)
+    left = gallery.remove_photo(number, photo)
     return Left(id=number, photos=left, exports=_exports(gallery))
 
 
