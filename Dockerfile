@@ -6,9 +6,12 @@ FROM python:3.11-slim AS build
 
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
+COPY requirements ./requirements
 COPY src ./src
+# Exactly what was tested, by digest; `scripts/lock` writes the list anew.
 RUN python -m venv /opt/limner \
-    && /opt/limner/bin/pip install --no-cache-dir '.[studio]'
+    && /opt/limner/bin/pip install --no-cache-dir --require-hashes -r requirements/studio.txt \
+    && /opt/limner/bin/pip install --no-cache-dir --no-deps .
 
 FROM python:3.11-slim
 

@@ -1,6 +1,7 @@
 # Everything starts here: `make demo` and `make test` need Python 3.11+, make and nothing else.
 
 PYTHON ?= python3
+# LOCKED=1 installs exactly what was tested, by digest (requirements/dev.txt).
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -53,5 +54,6 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing limner and its development tools into $(VENV) (once; torch is large)."
-	$(PIP) install --editable '.[dev]'
+	$(if $(LOCKED),$(PIP) install --require-hashes -r requirements/dev.txt)
+	$(PIP) install --editable $(if $(LOCKED),. --no-deps,'.[dev]')
 	@touch $@ $(VENV)/.demo
