@@ -1,4 +1,4 @@
-"""What limner installs has no known hole: lower bounds, lock files, what is here; without network."""
+"""What limner installs has no known hole: lower bounds, lock files, and what is here."""
 
 from __future__ import annotations
 
