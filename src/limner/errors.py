@@ -52,11 +52,15 @@ class FaceCountError(InputError):
 
     Attributes:
         count: How many faces were found.
+        boxes: Where there are several, their boxes ``(x0, y0, x1, y1)``, the largest first.
     """
 
-    def __init__(self, message: str, *, count: int) -> None:
+    def __init__(
+        self, message: str, *, count: int, boxes: tuple[tuple[float, float, float, float], ...] = ()
+    ) -> None:
         super().__init__(message)
         self.count = count
+        self.boxes = boxes
 
 
 class UnknownNameError(InputError):

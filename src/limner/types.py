@@ -8,6 +8,7 @@ order eye, eye, nose, mouth corner, mouth corner, the left one in the picture fi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -37,6 +38,15 @@ def box_iou(a: BoxXYXY, b: BoxXYXY) -> float:
     inter = width * height
     area = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
     return inter / (area - inter)
+
+
+def two_largest(boxes: Sequence[BoxXYXY]) -> str:
+    """Return sizes and places of the first two of several boxes, the largest first, in words."""
+    said = [
+        f"{x1 - x0:.0f} x {y1 - y0:.0f} pixels at {x0:.0f},{y0:.0f},{x1:.0f},{y1:.0f}"
+        for x0, y0, x1, y1 in boxes[:2]
+    ]
+    return f"{'the largest ' if len(boxes) > 2 else ''}{' and '.join(said)}"
 
 
 def _probability(value: float | None) -> None:

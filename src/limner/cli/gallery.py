@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from limner.cli import output
-from limner.cli.options import FindOptions, GalleryOption, JsonOption, ModelOptions, grouped
+from limner.cli.options import (
+    FindOptions,
+    ForceOption,
+    GalleryOption,
+    JsonOption,
+    ModelOptions,
+    grouped,
+)
 from limner.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,6 +52,7 @@ def import_(
             "--keep-chips", help="Keep the face crops, so that another embedder can read them."
         ),
     ] = False,
+    force: ForceOption = False,
     on_conflict: Annotated[
         Literal["refuse", "merge", "skip"],
         typer.Option(
@@ -62,7 +70,8 @@ def import_(
     """
     from limner.cli.galleries import open_gallery
     from limner.cli.photos import count, left_out, tell_left_out
-    from limner.gallery.enrolment import import_folder, read_people_folder
+    from limner.gallery.enrolment import import_folder
+    from limner.gallery.people_folder import read_people_folder
 
     if not os.path.isdir(source):
         _import_file(source, gallery, on_conflict, json)
@@ -83,6 +92,7 @@ def import_(
                 source,
                 pick="largest" if largest else "one",
                 keep_chips=keep_chips,
+                force=force,
                 progress=progress,
             )
         opened.gallery.prepare()

@@ -23,7 +23,7 @@ COMMANDS = {
     "verify": "limner.cli.people:verify",
     "identify": "limner.cli.people:identify",
     "lookalike": "limner.cli.people:lookalike",
-    "people": "limner.cli.people:people",
+    "people": "limner.cli.people_list:app",
     "rename": "limner.cli.people:rename",
     "merge": "limner.cli.people:merge",
     "forget": "limner.cli.people:forget",

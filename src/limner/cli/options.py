@@ -183,6 +183,16 @@ AcceptUnclearOption = Annotated[
 ]
 
 
+ForceOption = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        help="Enrol photos that are too poor to be recognised by, too, and ask nothing.",
+    ),
+]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A person's name, any script.")]
+
+
 @dataclass(frozen=True)
 class PickOptions:
     """Which face is meant, where one face is expected and the photo holds several."""

@@ -101,6 +101,18 @@ def warn(text: str) -> None:
     note(f"warning: {text}")
 
 
+def can_ask() -> bool:
+    """Tell whether somebody sits at the terminal who can answer; with ``--json`` nobody does."""
+    return not STATE.json and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def ask(sentence: str) -> bool:
+    """Say a sentence and ask whether to go on all the same; Enter alone means no."""
+    import typer
+
+    return typer.confirm(f"{printable(sentence)} Enrol it all the same?", default=False, err=True)
+
+
 def console() -> Console:
     """Return a rich console on standard error (rich is imported here, not before)."""
     from rich.console import Console

@@ -12,9 +12,11 @@ from limner.cli.options import (
     AcceptUnclearOption,
     DrawOption,
     FindOptions,
+    ForceOption,
     GalleryOption,
     JsonOption,
     ModelOptions,
+    NameArgument,
     PickOptions,
     ThresholdOption,
     grouped,
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from limner.cli.photos import PhotoResult
     from limner.types import Face, Match
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A person's name, any script.")]
 PhotoArgument = Annotated[str, typer.Argument(metavar="PHOTO", help="A photo.")]
 PhotosArgument = Annotated[
     list[str], typer.Argument(metavar="PHOTO...", help="Photos, or folders of photos.")
@@ -53,13 +54,18 @@ def enroll(
             "--keep-chips", help="Keep the face crops, so that another embedder can read them."
         ),
     ] = False,
+    force: ForceOption = False,
     gallery: GalleryOption = None,
     pick: PickOptions,
     model: ModelOptions,
     find: FindOptions,
     json: JsonOption = False,
 ) -> None:
-    """Enrol a person from one photo or several."""
+    """Enrol a person from one photo or several.
+
+    A photo too poor to be recognised by is refused. On a terminal you are asked before a photo
+    that is far from the person's others is enrolled.
+    """
     from limner.cli import photos as work
     from limner.cli.galleries import open_gallery
     from limner.gallery import PhotoProblem
@@ -72,7 +78,15 @@ def enroll(
     with open_gallery(gallery, create=True) as people:
         analyzer = people.analyzer(find, model)
         done = enroll_photos(
-            people.gallery, analyzer, name, paths, pick=which, keep_chips=keep_chips, note=note
+            people.gallery,
+            analyzer,
+            name,
+            paths,
+            pick=which,
+            keep_chips=keep_chips,
+            note=note,
+            force=force,
+            confirm=output.ask if output.can_ask() else None,
         )
     for reason in [p.reason for p in done.failed] + [str(r.error) for r in unreadable]:
         output.warn(f"left out: {reason}")
@@ -246,24 +260,6 @@ def lookalike(
         output.print_table(columns, rows, right=["rank", "distance", "probability"])
     else:
         output.say("The gallery is empty.")
-
-
-def people(*, gallery: GalleryOption = None, json: JsonOption = False) -> None:
-    """List the people in the gallery."""
-    from limner.cli.galleries import open_gallery
-    from limner.cli.photos import count
-
-    with open_gallery(gallery) as opened:
-        found = opened.gallery.people()
-    if json:
-        output.emit_json({"people": [person.to_json() for person in found]})
-    if found:
-        rows = [
-            [person.name, person.photos, person.created[:10], person.note.replace("\n", " ")]
-            for person in found
-        ]
-        output.print_table(["name", "photos", "since", "note"], rows, right=["photos"])
-    output.say(f"{count(len(found), 'person', 'people')}.")
 
 
 def forget(name: NameArgument, *, gallery: GalleryOption = None, json: JsonOption = False) -> None:

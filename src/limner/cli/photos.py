@@ -14,8 +14,7 @@ from limner.errors import ImageError, InputError, LimnerError
 from limner.weights.registry import DEFAULT_EMBEDDER
 
 if TYPE_CHECKING:
-    from limner.faces import FaceAnalyzer
-    from limner.faces.analyzer import Pick
+    from limner.faces import FaceAnalyzer, Pick
     from limner.images import Listing
     from limner.types import BoxXYXY, Embedding, Face, Pair
     from limner.weights import OnnxOptions

@@ -95,7 +95,7 @@ class Known:
 
 @dataclass(frozen=True)
 class KnownPhoto:
-    """One enrolled face of a person."""
+    """One enrolled face of a person; see `limner.gallery.ReviewedPhoto`."""
 
     id: int
     photo: str | None
@@ -106,6 +106,9 @@ class KnownPhoto:
     has_chip: bool
     quality: float | None
     reason: str | None
+    distance: float | None
+    threshold: float | None
+    odd: bool
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ class Enrolment:
         added: Faces that were added.
         total: Faces that the person has now.
         created: Whether the person is new.
-        warnings: Sentences about look-alikes.
+        warnings: Sentences: look-alikes, poor faces, photos far from the person's others.
         skipped: Photos that were enrolled already.
         failed: Photos that could not be used, with the reasons.
     """

@@ -163,10 +163,26 @@ class Client(Transport):
         note: str | None = None,
         pick: Pick = "one",
         box: BoxXYXY | None = None,
+        force: bool = False,
     ) -> Enrolment:
-        """Enrol somebody from photos; a person of that name gets more photos."""
+        """Enrol somebody from photos; a person of that name gets more photos.
+
+        Args:
+            name: The person.
+            photos: One or several.
+            note: Replaces the person's note.
+            pick: Which face of a photo: ``one`` (there must be exactly one) or ``largest``.
+            box: The face in this box.
+            force: Take photos that are too poor to be recognised by.
+        """
         many = as_many(photos)
-        form = {"name": name, "note": note, "pick": pick, "box": box_text(box)}
+        form = {
+            "name": name,
+            "note": note,
+            "pick": pick,
+            "box": box_text(box),
+            "force": force or None,
+        }
         return answers.enrolment(self._post("/v1/people", {"photos": many}, form))
 
     def photos(self, name: str) -> list[KnownPhoto]:

@@ -4,7 +4,8 @@
 """
 
 from limner.faces.align import BoxCrop, Crop, LandmarkCrop, cut_chip, similarity_transform
-from limner.faces.analyzer import FaceAnalyzer, PhotoFaces, Pick, choose
+from limner.faces.analyzer import FaceAnalyzer, PhotoFaces
+from limner.faces.choosing import Pick, choose, sitters
 from limner.faces.detect import Detector, YuNet
 from limner.faces.embed import Embedder, FusedEmbedder, NetworkEmbedder, Reading
 from limner.faces.load import load_embedder
@@ -28,4 +29,5 @@ __all__ = [
     "cut_chip",
     "load_embedder",
     "similarity_transform",
+    "sitters",
 ]

@@ -12,11 +12,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from limner import images, weights
 from limner.device import cpu_threads
-from limner.errors import FaceCountError, InputError, LimnerError, UnknownNameError
+from limner.errors import InputError, LimnerError, UnknownNameError
 from limner.faces.detect import Detector, YuNet
 from limner.faces.embed import BATCH, Embedder
 from limner.faces.large import looked_at
@@ -24,7 +22,7 @@ from limner.faces.load import EngineName, load_embedder
 from limner.faces.reading import CutFace, FaceReader
 from limner.faces.upright import Upright
 from limner.images.sources import Limits, is_one
-from limner.types import BoxXYXY, Face, box_iou
+from limner.types import Face
 from limner.weights.registry import DEFAULT_EMBEDDER
 
 if TYPE_CHECKING:
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
 
 GROUP = 4
 """Photos that a core takes at a time: their faces share one pass through the weights."""
-
-Pick = Literal["one", "largest", "all"]
 
 
 @dataclass(frozen=True)
@@ -340,56 +336,3 @@ def _ahead(
             yield from pending.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def choose(
-    faces: Sequence[Face], *, pick: Pick | BoxXYXY = "one", photo: str = "the photo"
-) -> list[Face]:
-    """Choose among the faces of a photo.
-
-    Args:
-        faces: The faces of one photo.
-        pick: ``"one"`` insists on exactly one face, ``"largest"`` takes the largest,
-            ``"all"`` takes all; a box ``(x0, y0, x1, y1)`` takes the face that overlaps it most.
-        photo: The photo's name, for the message.
-
-    Returns:
-        At least one face.
-
-    Raises:
-        FaceCountError: If there is no face, several where one is expected, or none at the box.
-        UnknownNameError: If ``pick`` is another word.
-    """
-    if not faces:
-        raise FaceCountError(
-            f"no face was found in {photo}; use a photo in which the face is larger than "
-            "20 pixels and turned to the camera, or lower --min-score.",
-            count=0,
-        )
-    if not isinstance(pick, str):
-        return [_at_box(faces, pick, photo)]
-    if pick == "all":
-        return list(faces)
-    if pick == "largest":
-        return [max(faces, key=lambda face: face.area)]
-    if pick != "one":
-        raise UnknownNameError(f"pick must be 'one', 'largest', 'all' or a box, got {pick!r}.")
-    if len(faces) > 1:
-        raise FaceCountError(
-            f"{len(faces)} faces were found in {photo} where one is expected; "
-            "choose with --largest, --all or --box x0,y0,x1,y1 (limner detect shows the boxes).",
-            count=len(faces),
-        )
-    return [faces[0]]
-
-
-def _at_box(faces: Sequence[Face], box: BoxXYXY, photo: str) -> Face:
-    overlaps = [box_iou(face.box_xyxy, box) for face in faces]
-    best = int(np.argmax(overlaps))
-    if overlaps[best] <= 0.1:
-        raise FaceCountError(
-            f"none of the {len(faces)} faces of {photo} lies at the box {box}; "
-            "limner detect shows where they are.",
-            count=len(faces),
-        )
-    return faces[best]

@@ -179,6 +179,24 @@ _ABOVE = {
 }
 
 
+_BETTER = {
+    "blurred": "a sharper photo",
+    "too small": "a photo in which the face is larger",
+    "may be no face": "a photo that shows the face clearly",
+    "turned": "a photo in which the face looks into the camera",
+    "too dark": "a brighter photo",
+    "too little contrast": "a photo with more light on the face",
+    "overexposed": "a darker photo",
+    "noisy": "a photo of better quality",
+    "covered": "a photo in which nothing covers the face",
+}
+
+
+def better_photo(reason: str) -> str:
+    """Return what photo to use instead of one of which `Face.reason` says that."""
+    return next((words for key, words in _BETTER.items() if key in reason), "another photo")
+
+
 @cache
 def _models() -> dict[str, QualityModel]:
     path = resources.files("limner.faces").joinpath("data/quality.json")

@@ -11,6 +11,7 @@ from limner.gallery.records import (
     EnrolledPhoto,
     EnrollResult,
     ExportNote,
+    FarFace,
     GalleryInfo,
     ImportReport,
     LookAlike,
@@ -18,6 +19,7 @@ from limner.gallery.records import (
     PhotoProblem,
     PhotoRef,
     ReembedReport,
+    ReviewedPhoto,
     TransferReport,
 )
 from limner.gallery.store import OnConflict, Store
@@ -28,6 +30,7 @@ __all__ = [
     "EnrollResult",
     "EnrolledPhoto",
     "ExportNote",
+    "FarFace",
     "Gallery",
     "GalleryInfo",
     "ImportReport",
@@ -37,6 +40,7 @@ __all__ = [
     "PhotoProblem",
     "PhotoRef",
     "ReembedReport",
+    "ReviewedPhoto",
     "Store",
     "TransferReport",
     "default_location",

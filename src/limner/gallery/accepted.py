@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from limner.errors import FaceCountError, InputError
-from limner.types import Embedding, Face
+from limner.gallery.records import PhotoRef
+from limner.types import Embedding, Face, ImageArray
 
 Known: TypeAlias = "Embedding | Face"
 """A face as a gallery takes it: its embedding, or the face that has one."""
+
+Photo: TypeAlias = "PhotoRef | str | None"
+"""Where a face came from, as a gallery takes it: a reference, a name, or nothing."""
 
 
 def embeddings_of(given: Any, *, call: str) -> list[Embedding]:
@@ -76,3 +80,31 @@ def _is_photo_faces(given: Any) -> bool:
     from limner.faces.analyzer import PhotoFaces
 
     return isinstance(given, PhotoFaces)
+
+
+def photo_refs(photo: Photo | Sequence[Photo], count: int) -> list[PhotoRef | None]:
+    """Return where each of `count` embeddings came from.
+
+    Raises:
+        InputError: If they are not as many.
+    """
+    several = isinstance(photo, Sequence) and not isinstance(photo, str)
+    given: list[Any] = list(photo) if several else [photo] * count  # type: ignore[arg-type]
+    if len(given) != count:
+        raise InputError(f"photo must be one, or one for each of {count} embeddings.")
+    return [PhotoRef(name=p) if isinstance(p, str) else p for p in given]
+
+
+def encode_chips(chips: Sequence[ImageArray | None] | None, count: int) -> list[bytes | None]:
+    """Return pictures of `count` faces as they are stored, as PNG.
+
+    Raises:
+        InputError: If they are not as many.
+    """
+    if chips is None:
+        return [None] * count
+    if len(chips) != count:
+        raise InputError(f"chips must be one for each of {count} embeddings, got {len(chips)}.")
+    from limner.gallery.chips import encode_chip
+
+    return [None if chip is None else encode_chip(chip) for chip in chips]

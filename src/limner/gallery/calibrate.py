@@ -286,7 +286,8 @@ def calibrate_folder(
     """
     from limner import images
     from limner.faces import choose
-    from limner.gallery.enrolment import check_embedder, read_people_folder
+    from limner.gallery.enrolment import check_embedder
+    from limner.gallery.people_folder import read_people_folder
 
     check_embedder(gallery, analyzer)
     listing = read_people_folder(folder)

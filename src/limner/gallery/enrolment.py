@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,9 +14,11 @@ import numpy as np
 from limner.errors import ImageError, InputError, LimnerError
 from limner.gallery.chips import cut_surroundings
 from limner.gallery.gallery import Gallery
-from limner.gallery.names import name_key, normalise_name
+from limner.gallery.names import normalise_name
+from limner.gallery.people_folder import read_people_folder
 from limner.gallery.records import EnrollResult, ImportReport, PhotoProblem, PhotoRef
 from limner.gallery.store import embedder_mismatch
+from limner.gallery.together import far_sentence, refuse_poor
 from limner.types import BoxXYXY, Embedding, Face, ImageArray
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ class PhotoEvent:
 
 
 Progress = Callable[[PhotoEvent], None]
+Confirm = Callable[[str], bool]
+"""Is told what is strange about a photo; says whether to enrol it all the same."""
 
 
 def photo_digest(source: Source) -> str:
@@ -116,6 +120,8 @@ def enroll_photos(
     pick: Pick | BoxXYXY = "one",
     keep_chips: bool = False,
     note: str | None = None,
+    force: bool = False,
+    confirm: Confirm | None = None,
 ) -> EnrollResult:
     """Enrol a person from photos. Photos that cannot be used are reported, not fatal.
 
@@ -128,6 +134,10 @@ def enroll_photos(
             or the one at a box.
         keep_chips: Keep each face with a margin, so that another embedder can read it later.
         note: Replaces the person's note.
+        force: Take photos that are too poor to be recognised by, and ask nothing.
+        confirm: Asked before a photo far from the person's other ones is enrolled: the photos that
+            came together count as each other's. Those it answers no to are left out. Without it
+            they are enrolled, with a warning.
 
     Returns:
         What was added, with the photos that failed and why.
@@ -157,6 +167,8 @@ def enroll_photos(
             photo = _settled(source, analyzer.limits)
             digest = photo_digest(photo)
             faces = choose(analyzer.analyze(photo), pick=pick, photo=shown)
+            if not force:
+                refuse_poor(faces, shown)
             chips += _chips(photo, faces, analyzer.limits) if keep_chips else [None] * len(faces)
         except InputError as error:
             first = first or error
@@ -164,87 +176,40 @@ def enroll_photos(
             continue
         embeddings += [_embedding(face) for face in faces]
         refs += [PhotoRef(shown, digest, face.box_xyxy, face.score) for face in faces]
+    if embeddings and confirm is not None and not force:
+        no = _unconfirmed(gallery, clean, embeddings, refs, confirm)
+        kept = [place for place in range(len(refs)) if place not in no]
+        failed += [PhotoProblem(refs[place].name, reason) for place, reason in no.items()]
+        first = first or next((InputError(reason) for reason in no.values()), None)
+        embeddings, refs = [embeddings[i] for i in kept], [refs[i] for i in kept]
+        chips = [chips[i] for i in kept]
     if first is not None and not embeddings:
         raise first
     done = gallery.enroll(clean, embeddings, photo=refs, note=note, chips=chips)
-    return EnrollResult(
-        person=done.person,
-        added=done.added,
-        total=done.total,
-        warnings=done.warnings,
-        skipped=done.skipped,
-        failed=tuple(failed),
-        created=done.created,
-    )
+    return replace(done, failed=tuple(failed))
+
+
+def _unconfirmed(
+    gallery: Gallery,
+    name: str,
+    embeddings: Sequence[Embedding],
+    refs: Sequence[PhotoRef],
+    confirm: Confirm,
+) -> dict[int, str]:
+    """Ask about faces far from the person's others; return which to leave out, and why."""
+    known = gallery.person(name).name if name in gallery else name
+    said = {
+        far.place: far_sentence(refs[far.place].name, known, far)
+        for far in gallery.far(name, embeddings)
+    }
+    return {
+        place: f"{sentence.rstrip('.')}; it was not confirmed."
+        for place, sentence in said.items()
+        if not confirm(sentence)
+    }
 
 
 # --- a folder of people --------------------------------------------------------------------
-
-
-@dataclass
-class PeopleFolder:
-    """What a folder of people holds.
-
-    Attributes:
-        people: Name -> photos, in the order of the folder.
-        problems: Loose photos and folders that are no names.
-    """
-
-    people: dict[str, list[Path]] = field(default_factory=dict)
-    problems: list[PhotoProblem] = field(default_factory=list)
-
-
-def read_people_folder(folder: str | os.PathLike[str]) -> PeopleFolder:
-    """List a folder that holds one folder of photos for each person.
-
-    Folders whose names differ only in Unicode composition or case are one person.
-
-    Args:
-        folder: ``folder/Ada Lovelace/anything.jpg``; photos may lie deeper as well.
-
-    Returns:
-        People with at least one photo, and what is in the wrong place.
-
-    Raises:
-        InputError: If it is no folder, or holds nobody's photos.
-    """
-    from limner import images
-    from limner.images.folders import leads_back
-
-    root = Path(folder)
-    loose = images.list_photos(root, recursive=False)
-    found = PeopleFolder()
-    spelled: dict[str, str] = {}
-    for entry in sorted(root.iterdir()):
-        if not entry.is_dir() or entry.name.startswith(".") or leads_back(entry):
-            continue
-        try:
-            listing = images.scan_folder(entry)
-            found.problems += [
-                PhotoProblem(images.describe(left.path), left.reason) for left in listing.unreadable
-            ]
-            photos = listing.photos
-            if not photos:
-                continue
-            name = normalise_name(entry.name)
-        except InputError as error:
-            found.problems.append(PhotoProblem(images.describe(entry), str(error)))
-            continue
-        name = spelled.setdefault(name_key(name), name)
-        found.people.setdefault(name, []).extend(photos)
-    if not found.people and not found.problems:
-        lies = f"its {len(loose)} photos lie loose" if loose else "there is no photo in it"
-        raise InputError(
-            f"the folder {images.describe(root)} holds no people: {lies}; "
-            "make one folder for each person, named after them, and put their photos inside."
-        )
-    for photo in loose:
-        found.problems.append(
-            PhotoProblem(
-                images.describe(photo), "it lies loose; put it in a folder named after the person."
-            )
-        )
-    return found
 
 
 @dataclass(frozen=True)
@@ -322,6 +287,7 @@ def import_folder(
     *,
     pick: Pick = "one",
     keep_chips: bool = False,
+    force: bool = False,
     progress: Progress | None = None,
 ) -> ImportReport:
     """Enrol a folder that holds one folder of photos for each person.
@@ -336,6 +302,7 @@ def import_folder(
         folder: ``folder/Ada Lovelace/anything.jpg``.
         pick: Which face of a photo: ``one`` (there must be exactly one), ``largest`` or ``all``.
         keep_chips: Keep each face with a margin, so that another embedder can read it later.
+        force: Take photos that are too poor to be recognised by.
         progress: Called once a photo; when it hears ``added``, the photo's faces are on the
             disk. Additions come in the order of the folder.
 
@@ -378,6 +345,8 @@ def import_folder(
             if found.error is not None:
                 raise found.error
             chosen = choose(found.faces or [], pick=pick, photo=str(task.photo))
+            if not force:
+                refuse_poor(chosen, str(task.photo))
         except InputError as error:
             run.fail(task, error)
             continue

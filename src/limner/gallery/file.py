@@ -21,11 +21,20 @@ from limner.errors import (
     UnknownNameError,
     ZeroNormError,
 )
+from limner.gallery.accepted import Known, embeddings_of
 from limner.gallery.cache import IndexCache
-from limner.gallery.records import EnrolledPhoto, ExportNote, GalleryInfo, Person
+from limner.gallery.records import (
+    EnrolledPhoto,
+    ExportNote,
+    FarFace,
+    GalleryInfo,
+    Person,
+    ReviewedPhoto,
+)
 from limner.gallery.search import Searcher
 from limner.gallery.sqlite_store import SQLiteStore
 from limner.gallery.store import State, Store, embedder_mismatch, unknown_person
+from limner.gallery.together import far_ones, nearest_other, reviewed
 from limner.similarity import Calibration
 from limner.similarity.verdicts import Verdicts
 from limner.types import Embedding, FloatArray
@@ -195,6 +204,49 @@ class GalleryFile:
         """
         with self._lock:
             return self._store.photos_of(self.person(name).id)
+
+    def review(self, name: str | int) -> list[ReviewedPhoto]:
+        """Return a person's enrolled faces with their qualities, and mark those that look odd.
+
+        A face is odd when even the nearest of the person's other faces is further away than
+        verification allows: it may be somebody else.
+
+        Args:
+            name: The person, by name or by id.
+
+        Raises:
+            UnknownNameError: If there is no such person.
+        """
+        with self._lock, self._store.snapshot():
+            state, person = self._searcher.state(), self.person(name)
+            photos = self._store.photos_of(person.id)
+            distances = nearest_other(self._store.vectors_of(person.id))
+            tau = self._judge(str(state.embedder_id), state).verify_threshold()
+        return [
+            reviewed(photo, float(distance), tau)
+            for photo, distance in zip(photos, distances, strict=True)
+        ]
+
+    def far(self, name: str | int, faces: Known | Sequence[Known]) -> list[FarFace]:
+        """Tell which faces are far from a person's others, before they are enrolled.
+
+        Args:
+            name: The person, by name or by id; may be new.
+            faces: Of one person, it is said. They count as each other's others.
+
+        Returns:
+            Those whose nearest other is further away than verification allows; none where the
+            person would have a single face, or the embedder has no calibration.
+        """
+        many = embeddings_of(faces, call="far")
+        if not many:
+            return []
+        with self._lock:
+            embedder_id, vectors, state = self._checked(many)
+            tau = self._judge(embedder_id, state).verify_threshold()
+            known = self._store.find(name)
+            theirs = vectors[:0] if known is None else self._store.vectors_of(known.id)
+        return [] if tau is None else far_ones(vectors, theirs, tau)
 
     def exports(self) -> list[ExportNote]:
         """Return the exports that were made of this gallery, the oldest first.

@@ -6,12 +6,18 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from limner.errors import InputError
-from limner.gallery.accepted import Known, embedding_of, embeddings_of
+from limner.gallery.accepted import (
+    Known,
+    Photo,
+    embedding_of,
+    embeddings_of,
+    encode_chips,
+    photo_refs,
+)
 from limner.gallery.file import GalleryFile
 from limner.gallery.names import normalise_name
 from limner.gallery.records import (
@@ -29,13 +35,12 @@ from limner.gallery.store import (
     unknown_person,
 )
 from limner.gallery.template import IN_QUESTION, pool, rank_by_template
+from limner.gallery.together import remarks
 from limner.similarity import PairHead
 from limner.similarity.verdicts import checked_threshold
 from limner.types import Embedding, FloatArray, ImageArray, Match, Pair
 
 _BULK = 20_000
-
-Photo = PhotoRef | str | None
 
 
 class Gallery(GalleryFile):
@@ -62,12 +67,14 @@ class Gallery(GalleryFile):
             name: Any script, whatever its case; or the id of somebody who is there already.
             embeddings: One or several, unit length; or faces that have them.
             photo: Where they came from, one for all or one for each. A photo that the person
-                is enrolled from already (same digest, same face) is skipped.
+                is enrolled from already (same digest and same face, or the very same embedding)
+                is skipped.
             note: Replaces the person's note.
             chips: Pictures of the faces with a margin, uint8 RGB, to be kept for re-embedding.
 
         Returns:
-            What was added, when it is on the disk, with warnings about look-alikes.
+            What was added, when it is on the disk, with warnings: look-alikes, faces too poor to
+            judge by, and faces far from the person's others. Nothing is refused for them.
 
         Raises:
             UnknownNameError: If nobody has the id.
@@ -79,8 +86,8 @@ class Gallery(GalleryFile):
         if not many:
             raise InputError("enrolment needs at least one embedding, got none.")
         clean = name if isinstance(name, int) else normalise_name(name)
-        photos = _photo_refs(photo, len(many))
-        pictures = _encode_chips(chips, len(many))
+        photos = photo_refs(photo, len(many))
+        pictures = encode_chips(chips, len(many))
         with self._writing():
             embedder_id, vectors, state = self._checked(many)
             faces = [
@@ -91,7 +98,9 @@ class Gallery(GalleryFile):
             # through, so that in a large gallery everybody would be warned about.
             tau = self._judge(embedder_id, state).identify_threshold(state.faces)
             warnings = [] if tau is None else self._too_close(clean, vectors, tau)
+            far = self.far(clean, many)
             done = self._store.add(clean, faces, embedder_id=embedder_id, note=note)
+        warnings += remarks(done.person, many, photos, far, done.taken)
         for shown, other in done.shared:
             warnings.append(f"the same face of {shown} is enrolled as {other!r} too.")
         return EnrollResult(
@@ -392,21 +401,3 @@ class Gallery(GalleryFile):
 
 def _new_face(embedding: Embedding, vector: FloatArray, photo: PhotoRef | None) -> NewFace:
     return NewFace(vector, photo, None, (embedding.quality, embedding.reason))
-
-
-def _photo_refs(photo: Photo | Sequence[Photo], count: int) -> list[PhotoRef | None]:
-    several = isinstance(photo, Sequence) and not isinstance(photo, str)
-    given: list[Any] = list(photo) if several else [photo] * count  # type: ignore[arg-type]
-    if len(given) != count:
-        raise InputError(f"photo must be one, or one for each of {count} embeddings.")
-    return [PhotoRef(name=p) if isinstance(p, str) else p for p in given]
-
-
-def _encode_chips(chips: Sequence[ImageArray | None] | None, count: int) -> list[bytes | None]:
-    if chips is None:
-        return [None] * count
-    if len(chips) != count:
-        raise InputError(f"chips must be one for each of {count} embeddings, got {len(chips)}.")
-    from limner.gallery.chips import encode_chip
-
-    return [None if chip is None else encode_chip(chip) for chip in chips]

@@ -104,6 +104,38 @@ class EnrolledPhoto:
 
 
 @dataclass(frozen=True)
+class ReviewedPhoto(EnrolledPhoto):
+    """One enrolled face of a person, beside the others of that person.
+
+    Attributes:
+        distance: To the nearest of the person's other faces, squared L2 in [0, 4]; None where
+            there is no other.
+        threshold: tau of verification; None where the embedder has no calibration.
+        odd: Whether the distance is larger than that: it may be somebody else. Of two photos
+            that are far apart both are odd.
+    """
+
+    distance: float | None = None
+    threshold: float | None = None
+    odd: bool = False
+
+
+@dataclass(frozen=True)
+class FarFace:
+    """A face that is far from all the others of a person.
+
+    Attributes:
+        place: Which of the faces that were asked about, from 0.
+        distance: To the nearest of the others, squared L2 in [0, 4].
+        threshold: tau of verification, which is smaller.
+    """
+
+    place: int
+    distance: float
+    threshold: float
+
+
+@dataclass(frozen=True)
 class ExportNote:
     """One export of a gallery: a file that may still hold people who were forgotten since.
 
@@ -142,8 +174,9 @@ class EnrollResult:
         person: The name under which the person is known.
         added: How many embeddings were added; all of them are on the disk.
         total: How many the person has now.
-        warnings: Sentences: look-alikes nearer than tau, photos enrolled twice.
-        skipped: Names of photos that were enrolled already.
+        warnings: Sentences: look-alikes nearer than tau, the same face under two names, faces too
+            poor to judge by, faces far from the person's others.
+        skipped: Names of photos that were enrolled already; ``face 2`` where one has no name.
         failed: Photos that could not be used, with the reasons.
         created: Whether the person is new.
     """

@@ -108,7 +108,8 @@ class SQLiteStore(SQLiteEditor):
     ) -> Added:
         """Add faces to a person, who is made if need be; somebody of an id must be there.
 
-        A face whose photo this person is enrolled from already is skipped.
+        A face whose photo this person is enrolled from already is skipped, and one whose embedding
+        the person has to the last bit.
 
         Raises:
             UnknownNameError: If nobody has the id, now that it is written.
@@ -119,6 +120,7 @@ class SQLiteStore(SQLiteEditor):
         name = name if isinstance(name, int) else normalise_name(name)
         clean_note = None if note is None else normalise_note(note)
         added: list[int] = []
+        taken: list[int] = []
         skipped: list[str] = []
         shared: list[tuple[str, str]] = []
         with self._write() as connection:
@@ -138,13 +140,16 @@ class SQLiteStore(SQLiteEditor):
                 digest: self._holders(digest)
                 for digest in {f.photo.digest for f in faces if f.photo and f.photo.digest}
             }
-            for face in faces:
-                photo = face.photo
+            theirs = set() if created else {blob for _, _, blob in self._known(person_id)}
+            for place, face in enumerate(faces):
+                photo, blob = face.photo, vector_blob(face.vector)
                 known = holders.get(photo.digest or "", []) if photo else []
                 here = [h for h in known if photo and same_box(photo.box_xyxy, h[2])]
-                if photo and any(holder == person_id for holder, _, _ in here):
-                    skipped.append(photo.name)
+                if blob in theirs or any(holder == person_id for holder, _, _ in here):
+                    skipped.append((photo and photo.name) or f"face {place + 1}")
                     continue
+                theirs.add(blob)
+                taken.append(place)
                 if photo:
                     shared += [(photo.name, other) for _, other, _ in here]
                 added.append(self._insert(person_id, face, now()))
@@ -155,7 +160,9 @@ class SQLiteStore(SQLiteEditor):
                 FROM people WHERE id = ?""",
                 (person_id,),
             ).fetchone()
-        return Added(stored, tuple(added), tuple(skipped), tuple(shared), total, created)
+        return Added(
+            stored, tuple(added), tuple(taken), tuple(skipped), tuple(shared), total, created
+        )
 
     def _known(self, person_id: int) -> list[_Known]:
         rows = self._connection.execute(

@@ -121,6 +121,7 @@ class Added:
     Attributes:
         person: The name as stored.
         added: Ids of the new embeddings.
+        taken: Which of the faces that came were added, by their places.
         skipped: Photos that this person has already.
         shared: (photo, other person) where the same face of the same photo is enrolled.
         total: How many embeddings the person has now.
@@ -129,6 +130,7 @@ class Added:
 
     person: str
     added: tuple[int, ...]
+    taken: tuple[int, ...]
     skipped: tuple[str, ...]
     shared: tuple[tuple[str, str], ...]
     total: int

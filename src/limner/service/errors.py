@@ -26,6 +26,7 @@ from limner.errors import (
     UnknownNameError,
     WeightsError,
 )
+from limner.types import two_largest
 
 STATUS: tuple[tuple[type[Exception], int], ...] = (
     # the first row that fits counts
@@ -107,9 +108,10 @@ def _faces(error: FaceCountError) -> str:
             f"none of the {error.count} faces of the photo lies at that box; /v1/detect says where "
             "they are."
         )
+    where = f", {two_largest(error.boxes)}" if error.boxes else ""
     return (
-        f"{error.count} faces were found in the photo where one is expected; send pick=largest, "
-        "or box=x0,y0,x1,y1 as /v1/detect gives it."
+        f"{error.count} faces were found in the photo where one is expected{where}; send "
+        "pick=largest, or box=x0,y0,x1,y1 as /v1/detect gives it."
     )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from limner.gallery import PhotoRef
 from limner.gallery.names import normalise_name
+from limner.gallery.together import refuse_poor
 from limner.service.keys import LOCAL
 from limner.studio import markup
 from limner.studio.desk import Desk, SeenFace, SeenPhoto
@@ -21,11 +22,12 @@ def enrol(desk: Desk, name: str, photo: SeenPhoto, face: SeenFace, request: Any)
     """Enrol one face under a name; return the notice.
 
     Raises:
-        InputError: If the name cannot be stored.
+        InputError: If the name cannot be stored, or the face is too poor to be recognised by.
         GalleryError: If the gallery cannot be written.
     """
     engine, key = desk.engine, desk.who(request)
     clean = normalise_name(name)
+    refuse_poor([face.face], photo.name)
     if key is not LOCAL and clean not in engine.gallery:
         engine.keys.check_room(key, engine.settings.max_people)
     ref = PhotoRef(photo.name, photo.digest, face.face.box_xyxy, face.face.score)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Path, Query
 
 from limner.errors import InputError, LimnerError, UnknownNameError
-from limner.gallery import EnrolledPhoto, Gallery, Person, PhotoProblem
+from limner.gallery import Gallery, Person, PhotoProblem, ReviewedPhoto
 from limner.gallery.chips import cut_surroundings
 from limner.gallery.names import normalise_name
+from limner.gallery.together import refuse_poor
 from limner.service.asking import (
     Admin,
     BoxForm,
     Enroller,
     Facts,
     Photos,
+    Pick,
     PickForm,
     Reader,
     Shared,
@@ -47,9 +50,21 @@ from limner.service.schemas import (
 from limner.types import ImageArray
 
 router = APIRouter(prefix="/v1", tags=["people"])
+ForceForm = Annotated[
+    bool, Form(description="Enrol photos that are too poor to be recognised by, too.")
+]
 PersonId = Annotated[int, Path(ge=0, le=2**53 - 1, description="As /v1/people lists it.")]
 NoteForm = Annotated[str | None, Form(description="Kept in the gallery.", max_length=20_000)]
 _VACUUM_BYTES = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Which:
+    """Which face of a photo, and whether a poor one is good enough."""
+
+    pick: Pick
+    box: str | None
+    force: bool
 
 
 @router.get("/people", summary="List people", responses=answers())
@@ -91,9 +106,15 @@ async def enroll(
     note: NoteForm = None,
     pick: PickForm = "one",
     box: BoxForm = None,
+    force: ForceForm = False,
 ) -> Enrolled:
-    """Enrol somebody from photos; a person of that name gets more photos."""
-    return await _enroll(engine, key, facts, normalise_name(name), photos, note, pick, box)
+    """Enrol somebody from photos; a person of that name gets more photos.
+
+    A photo too poor to be recognised by is left out, with the reason; a photo far from the
+    person's others is enrolled with a warning.
+    """
+    which = Which(pick, box, force)
+    return await _enroll(engine, key, facts, normalise_name(name), photos, note, which)
 
 
 @router.post(
@@ -110,10 +131,11 @@ async def add_photos(
     facts: Facts,
     pick: PickForm = "one",
     box: BoxForm = None,
+    force: ForceForm = False,
 ) -> Enrolled:
     """Enrol more photos of a person."""
     known = await engine.run(engine.gallery.person, person)
-    return await _enroll(engine, key, facts, known.id, photos, None, pick, box)
+    return await _enroll(engine, key, facts, known.id, photos, None, Which(pick, box, force))
 
 
 async def _enroll(
@@ -123,8 +145,7 @@ async def _enroll(
     who: str | int,
     photos: Photos,
     note: str | None,
-    pick: PickForm,
-    box: BoxForm,
+    which: Which,
 ) -> Enrolled:
     uploads = await take_all(photos, engine)
     if key is not LOCAL and isinstance(who, str):
@@ -135,7 +156,7 @@ async def _enroll(
             looked += await engine.see([upload.data], keep_image=engine.settings.keep_chips)
         except InputError as error:
             looked.append(error)
-    result = await engine.run(_store, engine, key, who, uploads, looked, note, pick, box)
+    result = await engine.run(_store, engine, key, who, uploads, looked, note, which)
     facts.update(person=result.id, added=result.added)
     return result
 
@@ -152,8 +173,7 @@ def _store(
     uploads: list[Upload],
     looked: list[Looked | LimnerError],
     note: str | None,
-    pick: PickForm,
-    box: BoxForm,
+    which: Which,
 ) -> Enrolled:
     embeddings, refs, failed = [], [], []
     chips: list[ImageArray | None] = []
@@ -162,7 +182,9 @@ def _store(
         try:
             if isinstance(found, LimnerError):
                 raise found
-            face = the_face(found.faces, pick, box)
+            face = the_face(found.faces, which.pick, which.box)
+            if not which.force:
+                refuse_poor([face], "the photo")
         except InputError as error:
             first = first or error
             failed.append(PhotoProblem(upload.name, answer_to(error).message))
@@ -192,17 +214,19 @@ def _store(
 
 @router.get("/people/{person}", summary="One person", responses=answers(404))
 async def person(person: PersonId, engine: Shared, key: Reader) -> PersonWithPhotos:
-    """Return a person and which photos are enrolled; the photos themselves are not kept."""
+    """Return a person and the enrolled photos, how good they are, and which are odd.
+
+    The photos themselves are not kept.
+    """
     found, enrolled = await engine.run(_with_photos, engine.gallery, person)
     return PersonWithPhotos(**found.to_json(), enrolled=[_photo(p) for p in enrolled])
 
 
-def _with_photos(gallery: Gallery, number: int) -> tuple[Person, list[EnrolledPhoto]]:
-    found = gallery.person(number)
-    return found, gallery.photos(found.name)
+def _with_photos(gallery: Gallery, number: int) -> tuple[Person, list[ReviewedPhoto]]:
+    return gallery.person(number), gallery.review(number)
 
 
-def _photo(photo: EnrolledPhoto) -> PhotoOut:
+def _photo(photo: ReviewedPhoto) -> PhotoOut:
     box = photo.box_xyxy
     return PhotoOut(**{**photo.to_json(), "box_xyxy": None if box is None else list(box)})
 

@@ -23,8 +23,11 @@ _PHOTO: dict[str, Any] = {
     "score": 0.9317,
     "created": "2026-11-22T05:00:00.000+00:00",
     "has_chip": False,
-    "quality": 0.83,
+    "quality": 0.93,
     "reason": None,
+    "distance": 0.412,
+    "threshold": 1.185,
+    "odd": False,
 }
 
 
@@ -58,8 +61,13 @@ class PhotoOut(Schema):
     score: float | None
     created: str
     has_chip: bool
-    quality: float | None
-    reason: str | None
+    quality: float | None = Field(description="How well the face can be judged, in [0, 1].")
+    reason: str | None = Field(description="Why it is too poor to judge by; null if it is not.")
+    distance: float | None = Field(
+        description="To the nearest of the person's other photos; null if there is no other."
+    )
+    threshold: float | None = Field(description="Of verification.")
+    odd: bool = Field(description="Whether the distance is larger: it may be somebody else.")
 
 
 class PersonWithPhotos(PersonOut):
