@@ -234,7 +234,8 @@ def _choose(*, offline: bool, progress: Progress | None) -> tuple[str, str]:
             weights.load("vgg19", offline=offline, progress=progress)
             return "vgg19", "encoder: vgg19."
         except WeightsError:
-            _unreachable.add("vgg19")
+            if not offline:  # it was asked for, and nobody had it
+                _unreachable.add("vgg19")
     line = "encoder: vgg16_hed, because the weights of vgg19 cannot be had here."
     _log.info(line)
     return "vgg16_hed", line
