@@ -168,14 +168,14 @@ class Gallery(GalleryFile):
         head: PairHead | None = None,
         accept_unclear: bool = False,
     ) -> Pair:
-        """Tell whether an embedding is a person's (1:1), by the nearest of theirs.
+        """Tell whether an embedding is a person's (1:1), by the mean of theirs weighted by quality.
 
         Args:
             name: The person.
             embedding: Of the face in question, or that face.
             threshold: Another tau than the calibrated one.
             head: Another pair head than the calibrated squared distance; it must have been
-                fitted to the gallery's embedder.
+                fitted to the gallery's embedder. It judges by the photo that is nearest on it.
             accept_unclear: Judge faces that are too poor for it, too, instead of saying so.
 
         Raises:
