@@ -236,8 +236,8 @@ def bench_accuracy(quick: bool) -> dict[str, Any]:
     out: dict[str, Any] = {}
     cache = REPOSITORY / "out" / "cache"
     for name, mirror in (
-        *(("facenet", False), ("dlib", False), ("duo", False)),
-        *(("facenet", True), ("dlib", True)),
+        *(("sface", False), ("duo", False), ("facenet", False), ("dlib", False)),
+        *(("sface", True), ("facenet", True), ("dlib", True)),
     ):
         title = f"{name}, mirrored" if mirror else name
         print(f"  {title} ...", flush=True)

@@ -27,7 +27,7 @@ def hopper() -> ImageArray:
 
 @pytest.fixture(scope="session")
 def facenet() -> FaceAnalyzer:
-    return FaceAnalyzer()
+    return FaceAnalyzer(embedder="facenet")
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ def tiny_onnx(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("name", ["facenet", "dlib"])
+@pytest.mark.parametrize("name", ["facenet", "dlib", "sface"])
 def test_engines_agree(name, request, astronaut, hopper):
     base = load_embedder(name, engine="onnxruntime")
     analyzer = FaceAnalyzer(embedder=base)
@@ -127,8 +127,13 @@ def test_mirroring_averages_a_chip_and_its_mirror_image(facenet, chips):
 def test_the_centre_is_taken_from_unit_embeddings(facenet, chips):
     bare = load_embedder("facenet")
     centre, bare.centre = bare.centre, None
+    nuisance, bare.nuisance = bare.nuisance, None
     assert 0.05 < np.linalg.norm(centre) < 0.5
     expected = bare.embed_chips(chips) - centre
+    assert nuisance.shape == (1, 128)
+    np.testing.assert_allclose(nuisance @ nuisance.T, np.eye(1), atol=1e-4)
+    for direction in nuisance:  # what lies along a direction of nuisance is gone
+        expected -= (expected @ direction)[:, None] * direction
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(facenet.embedder.embed_chips(chips), expected, atol=1e-5)
     assert load_embedder("dlib").centre is None
@@ -136,14 +141,14 @@ def test_the_centre_is_taken_from_unit_embeddings(facenet, chips):
 
 
 def test_duo_adds_the_distances_of_its_parts(astronaut, hopper):
-    pair = [FaceAnalyzer(embedder=name, mirror=True) for name in ("facenet", "dlib", "duo")]
+    pair = [FaceAnalyzer(embedder=name, mirror=True) for name in ("facenet", "sface", "duo")]
     distances = []
     for analyzer in pair:
         a, b = (analyzer.analyze(image)[0].embedding.vector for image in (astronaut, hopper))
         distances.append(float(((a - b) ** 2).sum()))
     parts = {part.name: part.weight for part in weights.spec("duo").parts}
     total = sum(parts.values())
-    expected = (parts["facenet"] * distances[0] + parts["dlib"] * distances[1]) / total
+    expected = (parts["facenet"] * distances[0] + parts["sface"] * distances[1]) / total
     assert distances[2] == pytest.approx(expected, abs=1e-5)
     assert pair[2].embedder.dim == 256
     # Its parts are mirrored anyway: asking for it changes nothing, and is no other embedder.
@@ -185,7 +190,7 @@ def test_wrong_chips_names_and_answers_are_refused(facenet, tmp_path):
         facenet.embedder.embed_chips([np.zeros((10, 10, 3), np.uint8)])
     with pytest.raises(ShapeError, match="float"):
         facenet.embedder.embed_chips([np.zeros((160, 160, 3))])
-    with pytest.raises(UnknownNameError, match="facenet, dlib, duo"):
+    with pytest.raises(UnknownNameError, match="facenet, dlib, sface, duo"):
         load_embedder("arcface")
     with pytest.raises(UnknownNameError, match="engine"):
         load_embedder("facenet", engine="tpu")
