@@ -232,7 +232,8 @@ class Match:
 
     Attributes:
         person: The nearest person's name when recognised, else None.
-        distance: Distance to the nearest person's nearest embedding; None in an empty gallery.
+        distance: Distance to the nearest person: to the mean of their embeddings weighted by
+            quality; None in an empty gallery.
         threshold: tau that was applied.
         probability: Calibrated probability that the nearest person is the right one; None where
             the embedder has no calibration.

@@ -46,6 +46,16 @@ def squared(a: FloatArray, b: FloatArray) -> float:
     return float(((a.astype(np.float64) - b.astype(np.float64)) ** 2).sum())
 
 
+def template(
+    vectors: Sequence[FloatArray], qualities: Sequence[float] | None = None
+) -> NDArray[np.float32]:
+    """The oracle: the unit vector along sum_i q_i v_i, in float64; q_i = 1 where not given."""
+    total = np.zeros(vectors[0].size)
+    for number, vector in enumerate(vectors):
+        total += (1.0 if qualities is None else qualities[number]) * vector.astype(np.float64)
+    return (total / np.sqrt((total**2).sum())).astype(np.float32)
+
+
 def toy_calibration(embedder_id: str = EMBEDDER) -> Calibration:
     head = PairHead("squared_l2", None, threshold=TAU, slope=SLOPE)
     return Calibration(

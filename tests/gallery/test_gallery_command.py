@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gallery_helpers import ColourEmbedder, board, emb, open_new, toy_analyzer, unit
+from gallery_helpers import ColourEmbedder, board, emb, open_new, template, toy_analyzer, unit
 from typer.testing import CliRunner
 
 from limner.cli import photos as work
@@ -97,8 +97,9 @@ def test_re_embed(tmp_path: Path, folder: Path) -> None:
         "re-embed", "--embedder", "other", "--photos", folder, "--gallery", path
     )
     with Gallery.open(path) as gallery:
-        vector = ColourEmbedder("x", dim=8, seed=3).vector((20, 0, 9))
-        (match,) = gallery.identify(emb(vector, "other-ba9876543210-p1"), threshold=1e-6)
+        embedder = ColourEmbedder("x", dim=8, seed=3)
+        mean = template([embedder.vector((20, 50 * photo, 9)) for photo in range(4)])
+        (match,) = gallery.identify(emb(mean, "other-ba9876543210-p1"), threshold=1e-6)
         assert match.person == "P 1"
 
 

@@ -17,6 +17,7 @@ from limner.gallery import index as indexes
 from limner.gallery.cache import IndexCache, Stamp
 from limner.gallery.index import ExactIndex
 from limner.gallery.inverted import IvfIndex, lists_for, train_ivf
+from limner.gallery.store import NOT_JUDGED
 from limner.types import FloatArray
 
 COUNT, WIDE = 3_000, 32
@@ -155,7 +156,7 @@ def test_small_changes_do_not_train_again(
     path, rows = large
     monkeypatch.setattr("limner.gallery.search.train_ivf", None)
     with Gallery.open(path) as gallery:
-        late = unit(3, seed=99)
+        late = np.stack([near(unit(1, seed=99)[0], 0.004, seed=i) for i in range(3)])
         gallery.enroll("Late", [emb(v) for v in late])
         assert gallery.identify(emb(late[1]), threshold=0.01)[0].person == "Late"
         gallery.forget("P7")
@@ -320,7 +321,7 @@ def test_re_embedding_by_another_process_voids_the_index(large: tuple[Path, Floa
         with other.locked() as store:
             faces = [face.id for face in store.faces()]
             store.replace_vectors(
-                dict(zip(faces, turned, strict=True)),
+                {face: (row, NOT_JUDGED) for face, row in zip(faces, turned, strict=True)},
                 embedder_id=OTHER_EMBEDDER,
                 dim=24,
                 changes=store.state().changes,

@@ -86,7 +86,11 @@ def test_the_life_of_a_person(client, photos):
         name: person.id for name, person in by_name.items()
     }
     assert by_name["Eileen Collins"].note == "astronaut"
-    assert client.identify(photos["stranger"]).faces[0].match.verdict == "not_recognised"
+    (turned,) = client.identify(photos["stranger"]).faces
+    assert (turned.match.verdict, turned.match.person) == ("unclear", None)
+    assert turned.match.reason == turned.face.reason == "the face is turned away"
+    (turned,) = client.identify(photos["stranger"], accept_unclear=True).faces
+    assert (turned.match.verdict, turned.match.reason) == ("not_recognised", None)
     assert client.verify("Grace Hopper", photos["hopper2"]).pair.verdict == "same"
     assert client.verify("Grace Hopper", photos["collins"]).pair.verdict == "different"
     ranks = client.lookalike(photos["hopper2"], top=2)

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from limner.types import Embedding, Face, FloatArray, Match, Pair
+from limner.types import BoxXYXY, Embedding, Face, FloatArray, Head, Match, Pair
 
 _T = TypeVar("_T")
 
@@ -254,13 +254,33 @@ class ServiceInfo:
 
 def face(one: dict[str, Any], embedder_id: str | None = None) -> Face:
     """Return a face from its JSON, with its embedding if it has one."""
+    quality, reason = one["quality"], one["reason"]
     vector = one.get("embedding")
     embedding = None
     if vector is not None and embedder_id is not None:
-        embedding = Embedding(np.asarray(vector, np.float32), embedder_id)
+        embedding = Embedding(np.asarray(vector, np.float32), embedder_id, quality, reason)
     x0, y0, x1, y1 = one["box_xyxy"]
-    landmarks = np.asarray(one["landmarks_xy"], np.float32)
-    return Face((x0, y0, x1, y1), landmarks, one["score"], embedding)
+    box = (x0, y0, x1, y1)
+    return Face(
+        box_xyxy=box,
+        landmarks_xy=np.asarray(one["landmarks_xy"], np.float32),
+        score=one["score"],
+        embedding=embedding,
+        head=_head(box, one["rotation"]),
+        quality=quality,
+        reason=reason,
+    )
+
+
+def _head(box_xyxy: BoxXYXY, angle_deg: float) -> Head | None:
+    """Return the head in a box, turned so far; its sides are the box's, as they lie best."""
+    if not angle_deg:
+        return None
+    x0, y0, x1, y1 = box_xyxy
+    width, height = x1 - x0, y1 - y0
+    on_its_side = 45 < abs(angle_deg) < 135
+    size = (height, width) if on_its_side else (width, height)
+    return Head(((x0 + x1) / 2, (y0 + y1) / 2), size, angle_deg)
 
 
 def photo(found: dict[str, Any], read: Callable[[dict[str, Any]], _T]) -> PhotoAnswer[_T]:
@@ -277,7 +297,7 @@ def recognised(one: dict[str, Any]) -> Recognised:
 
 
 def _pair(found: dict[str, Any]) -> Pair:
-    names = ("distance", "threshold", "probability", "verdict")
+    names = ("distance", "threshold", "probability", "verdict", "reason")
     return Pair(**{name: found[name] for name in names})
 
 

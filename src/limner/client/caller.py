@@ -80,6 +80,7 @@ class Client(Transport):
         box_a: BoxXYXY | None = None,
         box_b: BoxXYXY | None = None,
         threshold: float | None = None,
+        accept_unclear: bool = False,
     ) -> Comparison:
         """Tell whether two photos show the same person.
 
@@ -90,6 +91,7 @@ class Client(Transport):
             box_a: The face in this box of `a`.
             box_b: Same of `b`.
             threshold: Another tau than the calibrated one.
+            accept_unclear: Judge faces that are too poor for it, too, instead of saying so.
 
         Raises:
             FaceCountError: If a photo shows no face, or several and nothing says which.
@@ -99,12 +101,16 @@ class Client(Transport):
             "box_a": box_text(box_a),
             "box_b": box_text(box_b),
             "threshold": threshold,
+            "accept_unclear": accept_unclear,
         }
         return answers.comparison(self._post("/v1/compare", {"a": a, "b": b}, form))
 
-    def identify(self, photo: Upload, *, threshold: float | None = None) -> PhotoAnswer[Recognised]:
-        """Tell of every face who it is, the largest face first."""
-        found = self._post("/v1/identify", {"photo": photo}, {"threshold": threshold})
+    def identify(
+        self, photo: Upload, *, threshold: float | None = None, accept_unclear: bool = False
+    ) -> PhotoAnswer[Recognised]:
+        """Tell of every face who it is, the largest first; options as in `compare`."""
+        form = {"threshold": threshold, "accept_unclear": accept_unclear}
+        found = self._post("/v1/identify", {"photo": photo}, form)
         return answers.photo(found, answers.recognised)
 
     def verify(
@@ -115,13 +121,20 @@ class Client(Transport):
         pick: Pick = "one",
         box: BoxXYXY | None = None,
         threshold: float | None = None,
+        accept_unclear: bool = False,
     ) -> Verification:
-        """Tell whether a photo shows one particular person.
+        """Tell whether a photo shows one particular person; options as in `compare`.
 
         Raises:
             UnknownNameError: If there is no such person.
         """
-        form = {"name": name, "pick": pick, "box": box_text(box), "threshold": threshold}
+        form = {
+            "name": name,
+            "pick": pick,
+            "box": box_text(box),
+            "threshold": threshold,
+            "accept_unclear": accept_unclear,
+        }
         return answers.verification(self._post("/v1/verify", {"photo": photo}, form))
 
     def lookalike(

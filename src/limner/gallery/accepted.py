@@ -10,7 +10,8 @@ import numpy as np
 
 from limner.errors import FaceCountError, InputError
 from limner.gallery.records import PhotoRef
-from limner.types import Embedding, Face, ImageArray
+from limner.gallery.store import NewFace
+from limner.types import Embedding, Face, FloatArray, ImageArray
 
 Known: TypeAlias = "Embedding | Face"
 """A face as a gallery takes it: its embedding, or the face that has one."""
@@ -108,3 +109,10 @@ def encode_chips(chips: Sequence[ImageArray | None] | None, count: int) -> list[
     from limner.gallery.chips import encode_chip
 
     return [None if chip is None else encode_chip(chip) for chip in chips]
+
+
+def new_face(
+    embedding: Embedding, vector: FloatArray, photo: PhotoRef | None, chip: bytes | None = None
+) -> NewFace:
+    """Return an embedding as it is stored: `vector`, where it came from, and its quality."""
+    return NewFace(vector, photo, chip, (embedding.quality, embedding.reason))

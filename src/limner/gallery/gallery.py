@@ -16,6 +16,7 @@ from limner.gallery.accepted import (
     embedding_of,
     embeddings_of,
     encode_chips,
+    new_face,
     photo_refs,
 )
 from limner.gallery.file import GalleryFile
@@ -30,7 +31,6 @@ from limner.gallery.records import (
 from limner.gallery.store import (
     NOT_JUDGED,
     Incoming,
-    NewFace,
     OnConflict,
     unknown_person,
 )
@@ -90,10 +90,7 @@ class Gallery(GalleryFile):
         pictures = encode_chips(chips, len(many))
         with self._writing():
             embedder_id, vectors, state = self._checked(many)
-            faces = [
-                NewFace(vector, photos[i], pictures[i], (many[i].quality, many[i].reason))
-                for i, vector in enumerate(vectors)
-            ]
+            faces = list(map(new_face, many, vectors, photos, pictures))
             # Identification's tau: verification's would let 1 in 100 pairs of strangers
             # through, so that in a large gallery everybody would be warned about.
             tau = self._judge(embedder_id, state).identify_threshold(state.faces)
@@ -149,7 +146,7 @@ class Gallery(GalleryFile):
                 many = [embedding_of(item[1], call="enroll_many") for item in batch]
                 embedder_id, vectors, _ = self._checked(many)
                 incoming = (
-                    Incoming(item[0], _new_face(one, vector, item[2] if len(item) > 2 else None))
+                    Incoming(item[0], new_face(one, vector, item[2] if len(item) > 2 else None))
                     for item, one, vector in zip(batch, many, vectors, strict=True)
                 )
                 added += self._store.absorb(
@@ -171,14 +168,14 @@ class Gallery(GalleryFile):
         head: PairHead | None = None,
         accept_unclear: bool = False,
     ) -> Pair:
-        """Tell whether an embedding is a person's (1:1), by the nearest of theirs.
+        """Tell whether an embedding is a person's (1:1), by the mean of theirs weighted by quality.
 
         Args:
             name: The person.
             embedding: Of the face in question, or that face.
             threshold: Another tau than the calibrated one.
             head: Another pair head than the calibrated squared distance; it must have been
-                fitted to the gallery's embedder.
+                fitted to the gallery's embedder. It judges by the photo that is nearest on it.
             accept_unclear: Judge faces that are too poor for it, too, instead of saying so.
 
         Raises:
@@ -397,7 +394,3 @@ class Gallery(GalleryFile):
         """Forget the gallery's own calibration; the shipped one is used again."""
         with self._writing():
             self._store.set_meta({"calibration": None})
-
-
-def _new_face(embedding: Embedding, vector: FloatArray, photo: PhotoRef | None) -> NewFace:
-    return NewFace(vector, photo, None, (embedding.quality, embedding.reason))

@@ -21,9 +21,6 @@ from limner.types import FloatArray
 IN_QUESTION = 3
 """How many people are ranked by their templates: those with the nearest single embeddings."""
 
-IN_QUESTION = 3
-"""How many people are ranked by their templates: those with the nearest single embeddings."""
-
 _LEAST = 1e-3
 """The weight of a face of quality 0, so that somebody enrolled by such alone has a template too."""
 
