@@ -28,14 +28,14 @@ def test_digits_are_split_and_normalised():
 
 
 def test_shallow_networks_learn_and_a_seed_repeats_them():
-    found = train_depths(digits(), layers=(8,), epochs=3)
+    found = train_depths(digits(), layers=(8,), epochs=3, rate=0.1)
     assert list(found) == ["plain-8", "ResNet-8"]
     for rows in found.values():
         assert [row["epoch"] for row in rows] == [1, 2, 3]
         assert rows[-1]["val_error"] < 0.3
         assert rows[-1]["train_loss"] < rows[0]["train_loss"]
     torch.rand(1)
-    again = train_depths(digits(), layers=(8,), epochs=3)
+    again = train_depths(digits(), layers=(8,), epochs=3, rate=0.1)
     assert again["plain-8"][-1]["train_error"] == found["plain-8"][-1]["train_error"]
     with pytest.raises(InputError, match="6 n"):
         train_depths(digits(), layers=(21,), epochs=1)
