@@ -27,9 +27,16 @@ from limner.gallery.records import (
     PhotoRef,
     TransferReport,
 )
-from limner.gallery.store import NOT_JUDGED, Incoming, NewFace, OnConflict, unknown_person
-from limner.gallery.together import remarks
-from limner.similarity import PairHead, squared_l2
+from limner.gallery.store import (
+    NOT_JUDGED,
+    Incoming,
+    NewFace,
+    OnConflict,
+    unknown_person,
+)
+from limner.gallery.template import IN_QUESTION, pool, rank_by_template
+from limner.gallery.together import alike, remarks
+from limner.similarity import PairHead
 from limner.similarity.verdicts import checked_threshold
 from limner.types import Embedding, FloatArray, ImageArray, Match, Pair
 
@@ -114,11 +121,7 @@ class Gallery(GalleryFile):
             for hit in near:
                 if hit.distance <= tau:
                     closest[hit.name] = min(hit.distance, closest.get(hit.name, np.inf))
-        return [
-            f"{name!r} looks like {other!r}: distance {distance:.3f}, threshold {tau:.3f}. If both "
-            f"are one person, merge them; if not, they may be mistaken for each other."
-            for other, distance in sorted(closest.items(), key=lambda item: item[1])
-        ]
+        return alike(name, closest, tau)
 
     def enroll_many(
         self,
@@ -188,12 +191,17 @@ class Gallery(GalleryFile):
                 raise unknown_person(self._store, name)
             theirs = self._store.vectors_of(person.id)
             judged = self._store.judged_of(person.id)
-        against = np.broadcast_to(vectors, theirs.shape)
-        distances = squared_l2(against, theirs) if head is None else head.distance(against, theirs)
-        nearest = int(distances.argmin())
-        enrolled = Embedding(theirs[nearest], embedder_id, *judged[nearest])
+        if head is None:
+            enrolled, quality = pool(theirs, judged)
+        else:
+            nearest = int(head.distance(np.broadcast_to(vectors, theirs.shape), theirs).argmin())
+            enrolled, quality = theirs[nearest], judged[nearest]
         return verdicts.compare(
-            enrolled, asked, threshold=threshold, head=head, accept_unclear=accept_unclear
+            Embedding(enrolled, embedder_id, *quality),
+            asked,
+            threshold=threshold,
+            head=head,
+            accept_unclear=accept_unclear,
         )
 
     def identify(
@@ -228,7 +236,8 @@ class Gallery(GalleryFile):
         with self._lock:
             embedder_id, vectors, state = self._checked(many)
             verdicts = self._judge(embedder_id, state)
-            nearest = self._searcher.nearest(vectors, 1)
+            found = self._searcher.nearest(vectors, IN_QUESTION)
+            nearest = rank_by_template(self._store, vectors, found)
         return [
             verdicts.match(
                 probe,
