@@ -31,7 +31,7 @@ def walk(group: Any, path: str = "") -> dict[str, Any]:
         where = f"{path} {name}".strip()
         if hasattr(command, "list_commands"):
             found |= walk(command, where)
-        if not hasattr(command, "list_commands") or command.invoke_without_command:
+        if not hasattr(command, "list_commands") or where in SECTIONS:
             found[where] = command
     return found
 

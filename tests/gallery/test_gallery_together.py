@@ -216,3 +216,11 @@ def test_real_photos(tmp_path: Path) -> None:
         done = enroll_photos(gallery, analyzer, "eileen", [hopper])
         assert [w for w in done.warnings if "far from the other photos of 'Eileen'" in w]
         assert [row.odd for row in gallery.review("Eileen")] == [False, False, False, True]
+
+
+def test_a_script_may_run_twice(tmp_path: Path) -> None:
+    """As README has it: faces, not photos, with a new analyzer each time."""
+    for added in (1, 0):
+        with Gallery.open(tmp_path / "g.limner", create=True) as gallery:
+            done = gallery.enroll("Eileen", FaceAnalyzer().analyze(skimage.data.astronaut()))
+            assert (done.added, done.total, len(done.skipped)) == (added, 1, 1 - added)

@@ -118,11 +118,7 @@ class Gallery(GalleryFile):
             for hit in near:
                 if hit.distance <= tau:
                     closest[hit.name] = min(hit.distance, closest.get(hit.name, np.inf))
-        return [
-            f"{name!r} looks like {other!r}: distance {distance:.3f}, threshold {tau:.3f}. If both "
-            f"are one person, merge them; if not, they may be mistaken for each other."
-            for other, distance in sorted(closest.items(), key=lambda item: item[1])
-        ]
+        return alike(name, closest, tau)
 
     def enroll_many(
         self,

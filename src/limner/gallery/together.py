@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -86,6 +86,15 @@ def far_sentence(shown: str, person: str, far: FarFace) -> str:
         f"{shown} is far from the other photos of {person!r} (distance {far.distance:.3f}, "
         f"threshold {far.threshold:.3f}), so it may show somebody else."
     )
+
+
+def alike(name: str | int, others: Mapping[str, float], tau: float) -> list[str]:
+    """Return the warnings about other people at a distance below tau, the nearest first."""
+    return [
+        f"{name!r} looks like {other!r}: distance {distance:.3f}, threshold {tau:.3f}. If both "
+        f"are one person, merge them; if not, they may be mistaken for each other."
+        for other, distance in sorted(others.items(), key=lambda item: item[1])
+    ]
 
 
 def remarks(
