@@ -35,7 +35,7 @@ from limner.gallery.store import (
     unknown_person,
 )
 from limner.gallery.template import IN_QUESTION, pool, rank_by_template
-from limner.gallery.together import remarks
+from limner.gallery.together import alike, remarks
 from limner.similarity import PairHead
 from limner.similarity.verdicts import checked_threshold
 from limner.types import Embedding, FloatArray, ImageArray, Match, Pair
