@@ -24,7 +24,7 @@ def photo(tmp_path):
 
 def test_a_photo_is_its_own_likeness_and_darker_still_is(photo, capsys):
     assert likeness(photo, ASTRONAUT)["distance"] == pytest.approx(0, abs=1e-5)
-    assert "still recognised by facenet, distance 0.00" in capsys.readouterr().err
+    assert "still recognised by sface, distance 0.00" in capsys.readouterr().err
     assert likeness(photo, (ASTRONAUT * 0.6).astype(np.uint8))["verdict"] == "same"
 
 
