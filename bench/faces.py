@@ -107,9 +107,10 @@ def bench_end_to_end(quick: bool) -> dict[str, Any]:
         "dlib's way": lambda: sum(dlib_way.photo(f) for f in files),
     }
     analyzers = {
-        "limner facenet (default)": FaceAnalyzer(),
-        "limner facenet, mirrored": FaceAnalyzer(mirror=True),
-        "limner facenet, float32": FaceAnalyzer(engine="onnxruntime"),
+        "limner sface (default)": FaceAnalyzer(),
+        "limner sface, mirrored": FaceAnalyzer(mirror=True),
+        "limner sface, float32": FaceAnalyzer(engine="onnxruntime"),
+        "limner facenet": FaceAnalyzer(embedder="facenet"),
         "limner dlib": FaceAnalyzer(embedder="dlib"),
         "limner duo": FaceAnalyzer(embedder="duo"),
     }

@@ -29,7 +29,7 @@ GOOD = 0.98
 """From this quality on a face counts as good: about the median of sharp ones."""
 FLOOR = 0.4
 """A face of lower quality is too poor to judge: it is missed more often than recognised."""
-STRANGERS = 0.0125
+STRANGERS = 0.01
 """At most this share of strangers spoiled alike may be called the same, whatever was done."""
 OUTER = 0.002
 """A limit is where this share of the sharp faces lies beyond."""

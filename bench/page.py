@@ -268,7 +268,7 @@ def card(name: str, results: dict[str, Any]) -> str:
 
 def write_cards(results: dict[str, Any]) -> None:
     """Write that section into the model cards; it is each card's last."""
-    for name in ("facenet", "dlib", "duo"):
+    for name in ("sface", "duo", "facenet", "dlib"):
         path = REPOSITORY / "docs" / "models" / f"{name}.md"
         head, mark, rest = path.read_text("utf-8").partition("## Measured by us\n")
         after = rest.partition("\n## ")[2]

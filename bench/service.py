@@ -65,7 +65,7 @@ def jpeg(picture: Image.Image, quality: int = 90) -> bytes:
 
 def fill(path: Path, people: int) -> None:
     """Make a gallery of made-up people of the default embedder."""
-    embedder_id = load_embedder("facenet").embedder_id
+    embedder_id = load_embedder().embedder_id
     rows = np.random.default_rng(0).standard_normal((people, 128)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     with Gallery.open(path, create=True) as gallery:

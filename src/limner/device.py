@@ -140,12 +140,54 @@ def _quota() -> float | None:
         return None
 
 
-@lru_cache(maxsize=1)
-def supports_bf16() -> bool:
-    """Tell whether this CPU multiplies bfloat16 in hardware (AVX512-BF16, AMX, or Arm's bf16).
+def resolve_onnx(name: str = "auto") -> str:
+    """Return the device on which ONNX Runtime computes.
 
-    Without the hardware, bfloat16 is emulated and slower than float32.
+    Args:
+        name: As for `resolve`; ``auto`` is a GPU where ONNX Runtime itself can use it.
+
+    Returns:
+        ``cpu`` or ``cuda:N``.
+
+    Raises:
+        UnknownNameError: If the name is none of these.
+        InputError: If that device is not there, or ONNX Runtime has nothing for it.
+        MissingExtraError: If ONNX Runtime was built without that GPU's provider.
     """
+    if name == "cpu":
+        return "cpu"
+    import onnxruntime
+
+    able = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    if name == "auto":
+        return "cuda:0" if able and resolve("auto") == "cuda:0" else "cpu"
+    where = resolve(name)
+    if not where.startswith("cuda"):
+        raise InputError(f"ONNX Runtime does not compute on {where!r}; use 'cpu' or 'auto'.")
+    if not able:
+        raise MissingExtraError(
+            f"ONNX Runtime here cannot compute on {where!r}: install onnxruntime-gpu in place of "
+            "onnxruntime, or use 'cpu'."
+        )
+    return where
+
+
+@lru_cache(maxsize=8)
+def supports_bf16(device: str = "cpu") -> bool:
+    """Tell whether a device multiplies bfloat16 in hardware.
+
+    On a CPU that is AVX512-BF16, AMX, or Arm's bf16; on a GPU it is compute capability 8 or
+    more. Without the hardware, bfloat16 is emulated and slower than float32.
+
+    Args:
+        device: As `resolve` returns it.
+    """
+    if device.startswith("cuda"):
+        import torch
+
+        return bool(torch.cuda.get_device_capability(device)[0] >= 8)
+    if device != "cpu":
+        return False
     if _SYSTEM == "Linux":
         return bool(_linux_flags() & (_BF16_FLAGS | {"bf16"}))
     if _SYSTEM == "Darwin":

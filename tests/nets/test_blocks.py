@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from limner.errors import InputError
 from limner.nets.blocks import BLOCKS, measure
-from limner.nets.plain import Net34, compare, gradient_norms
+from limner.nets.plain import Net34, SmallNet, compare, gradient_norms, plain_resnet
 
 
 @pytest.mark.parametrize(("c", "side"), [(64, 7), (256, 14)])
@@ -132,3 +133,50 @@ def test_shortcuts_keep_gradients_alive_and_in_bounds():
     assert first["plain-34, not normalised"] < 1e-9 < 1e-4 < first["ResNet-34, not normalised"]
     ratio = {name: first[name] / last[name] for name in found}
     assert ratio["plain-34"] > 3 * ratio["ResNet-34"]
+
+
+def test_gradients_vanish_behind_sigmoids_and_explode_behind_wide_tanh():
+    """Layer by layer, and while the signal itself is alive."""
+    torch.manual_seed(0)
+    x, labels = torch.randn(4, 3, 64, 64), torch.arange(4)
+    found = compare(x, labels, seeds=1)
+    norms = {name: [row.norm for row in found[name]] for name in ("sigmoid", "tanh")}
+    assert norms["sigmoid"][0] < 1e-15
+    assert norms["sigmoid"][-1] > 1e-2
+    behind = zip(norms["sigmoid"][4:], norms["sigmoid"], strict=False)
+    assert all(later > 20 * earlier for later, earlier in behind)
+    assert norms["tanh"][0] > 1000 * norms["tanh"][-1]
+    for activation in ("sigmoid", "tanh"):
+        torch.manual_seed(0)
+        net = Net34(classes=4, shortcuts=False, batch_norm=False, activation=activation)
+        with torch.no_grad():
+            maps = net.trunk(x)
+        assert maps.std() > 0.05  # no dead signal
+
+
+@pytest.mark.parametrize(("layers", "millions"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85)])
+def test_small_networks_have_the_papers_parameters(layers, millions):
+    """He et al. (2016), table 6; a plain network has no fewer."""
+    plain = SmallNet(layers=layers, shortcuts=False)
+    assert sum(p.numel() for p in plain.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
+    weighty = [m for m in plain.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert len(weighty) == layers
+    with pytest.raises(InputError, match="6 n \\+ 2"):
+        SmallNet(layers=layers + 1, shortcuts=False)
+
+
+@pytest.mark.parametrize("layers", [18, 34])
+def test_plain_networks_are_torchvisions_without_shortcuts(layers):
+    """Oracle: torchvision's own weights fit, and its block answers so with the shortcut at 0."""
+    from torchvision.models import get_model
+
+    theirs, ours = get_model(f"resnet{layers}", weights=None).eval(), plain_resnet(layers).eval()
+    state = {k: v for k, v in theirs.state_dict().items() if "downsample" not in k}
+    ours.load_state_dict(state)
+    block, plain = theirs.layer1[0], ours.layer1[0]
+    x = torch.rand(2, 64, 8, 8)
+    with torch.no_grad():
+        summed = block.bn2(block.conv2(block.relu(block.bn1(block.conv1(x)))))
+        assert torch.allclose(plain(x), summed.relu(), atol=1e-6)
+        assert not torch.allclose(plain(x), block(x), atol=1e-2)
+    assert ours(torch.rand(1, 3, 64, 64)).shape == (1, 1000)

@@ -51,7 +51,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @pytest.fixture(scope="session")
 def photos() -> dict[str, bytes]:
-    """Two portraits, a view of each, a stranger turned away, no face, and both in one photo."""
+    """Two portraits, another view of each, a stranger turned away, no face, and both together."""
     collins = Image.fromarray(skimage.data.astronaut())
     path = matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
     with contextlib.closing(Image.open(path)) as own:

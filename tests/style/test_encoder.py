@@ -261,7 +261,7 @@ def test_auto_falls_back_and_says_so(monkeypatch):
     monkeypatch.setattr(weights, "load", load)
     for _ in range(2):
         encoder = load_encoder("auto", device="cpu")
-        assert encoder.name == "vgg16_hed"
+        assert encoder.name == "vgg16"
         assert "vgg19 cannot be had" in encoder.chosen
         assert "\n" not in encoder.chosen
     assert asked.count("vgg19") == 1

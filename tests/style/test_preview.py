@@ -27,7 +27,7 @@ def pictures():
 
 
 def test_a_preview_is_the_fast_picture_at_the_size_of_the_run(pictures):
-    options = preset("default", **FEW)
+    options = preset("strokes", **FEW)
     found = preview.preview(pictures[0], [pictures[1]], options=options)
     assert found.shape == (72, 96, 3)
     unit = [p.astype(np.float32) / 255 for p in pictures]
@@ -57,7 +57,7 @@ def test_a_preview_heeds_masks(pictures):
 
 def test_a_run_begins_with_the_fast_picture_and_is_resumed(pictures, tmp_path):
     net, seen = random_encoder("vgg16"), []
-    options = preset("default", **{**FEW, "levels": ((1.0, 4),), "start": "fast"})
+    options = preset("strokes", **{**FEW, "levels": ((1.0, 4),), "start": "fast"})
     keywords = {"options": options, "encoder": net}
     done = stylize(*pictures, **keywords, on_step=lambda s: seen.append(s.picture()))
     begin = preview.preview(pictures[0], [pictures[1]], options=options)
@@ -81,6 +81,6 @@ def test_without_the_network_the_start_is_refused(pictures, monkeypatch):
         raise WeightsError(f"{name} cannot be had.")
 
     monkeypatch.setattr(weights, "load", gone)
-    options = preset("default", **{**FEW, "start": "fast"})
+    options = preset("strokes", **{**FEW, "start": "fast"})
     with pytest.raises(WeightsError, match="arbitrary_style"):
         stylize(*pictures, options=options, encoder=random_encoder("vgg16"))

@@ -169,7 +169,7 @@ def run():
     def paint(**keywords):
         mask = np.zeros((80, 120, 3), np.uint8)
         mask[:, 60:] = 255
-        chosen = {"mask": mask, "options": preset("default", **FEW), "encoder": net, **keywords}
+        chosen = {"mask": mask, "options": preset("strokes", **FEW), "encoder": net, **keywords}
         return stylize(arrays[0], chosen.pop("styles", arrays[1:]), **chosen)
 
     return paint
@@ -192,7 +192,7 @@ def test_a_masked_run_is_resumed_bit_for_bit(run, tmp_path):
 
 
 def test_colours_in_the_other_order_change_sides(run):
-    one = run(options=preset("default", **{**FEW, "colour": "moments"})).pixels
+    one = run(options=preset("strokes", **{**FEW, "colour": "moments"})).pixels
     other = run(mask_colours=["#fff", "#000"]).pixels
     assert np.abs(one - other).mean() > 0.01
 

@@ -83,7 +83,7 @@ def test_it_says_where_it_does_nothing():
     picture = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
 
     def remarks(**changes):
-        options = preset("default", size=48, levels=((1.0, 1),), encoder="vgg16", **changes)
+        options = preset("strokes", size=48, levels=((1.0, 1),), encoder="vgg16", **changes)
         return " ".join(
             stylize(picture, picture, options=options, encoder=encoder).provenance["remarks"]
         )

@@ -213,7 +213,7 @@ def test_a_run_shows_the_strokes_and_starts_from_them(astronaut, cat, encoder):
     pictures = as_pixels(cat), as_pixels(astronaut)
     stylize(
         *pictures,
-        options=preset(**OPTIONS),
+        options=preset("strokes", **OPTIONS),
         encoder=encoder,
         on_start=shown.append,
         on_step=lambda step: steps.append(step.picture()),
@@ -225,7 +225,7 @@ def test_a_run_shows_the_strokes_and_starts_from_them(astronaut, cat, encoder):
 
 def test_no_strength_is_the_content(astronaut, cat, encoder):
     shown = []
-    options = preset(**{**OPTIONS, "strength": 0.0, "size": 144})
+    options = preset("strokes", **{**OPTIONS, "strength": 0.0, "size": 144})
     pictures = as_pixels(cat), as_pixels(astronaut)
     stylize(*pictures, options=options, encoder=encoder, on_start=shown.append)
     np.testing.assert_allclose(shown[-1], as_pixels(cat), atol=1e-6)
@@ -233,7 +233,7 @@ def test_no_strength_is_the_content(astronaut, cat, encoder):
 
 def test_interrupted_while_laying_in_it_is_resumed_bit_for_bit(astronaut, cat, encoder, tmp_path):
     pictures = as_pixels(cat), as_pixels(astronaut)
-    given = {"options": preset(**{**OPTIONS, "size": 144}), "encoder": encoder}
+    given = {"options": preset("strokes", **{**OPTIONS, "size": 144}), "encoder": encoder}
     whole = stylize(*pictures, **given)
     path = tmp_path / "run.checkpoint"
 
@@ -261,7 +261,9 @@ def test_the_command_lays_in(tmp_path):
     Image.fromarray(skimage.data.chelsea()[::4, ::4]).save(paths[0])
     Image.fromarray(skimage.data.astronaut()[::4, ::4]).save(paths[1])
     asked = ["style", *paths[:2], "-o", paths[2], "--size", "64", "--steps", "2", "--no-preview"]
-    done = CliRunner().invoke(main.app, [*asked, "--encoder", "vgg16_hed", "--guidance", "0.9"])
+    done = CliRunner().invoke(
+        main.app, [*asked, "--encoder", "vgg16_hed", "--preset", "strokes", "--guidance", "0.9"]
+    )
     assert done.exit_code == 0, done.stderr
     assert read(paths[2]).shape[1] == 64
     done = CliRunner().invoke(main.app, [*asked, "--guidance", "1.5"])
@@ -277,7 +279,7 @@ def test_interrupted_with_nowhere_to_keep_the_run_the_picture_is_there(
 
     part = stylize(
         *(as_pixels(cat), as_pixels(astronaut)),
-        options=preset(**OPTIONS),
+        options=preset("strokes", **OPTIONS),
         encoder=encoder,
         checkpoint=tmp_path / "no such folder" / "run.checkpoint",
         on_start=stop,

@@ -39,7 +39,7 @@ def pictures():
 
 def run(pictures, encoder, style=None, **changes):
     keywords = {k: changes.pop(k) for k in KEYWORDS if k in changes}
-    options = preset("default", **{**FEW, **changes})
+    options = preset("strokes", **{**FEW, **changes})
     chosen = pictures[1] if style is None else style
     return stylize(pictures[0], chosen, options=options, encoder=encoder, **keywords)
 
@@ -76,10 +76,10 @@ def test_the_best_picture_is_kept(pictures, encoder):
 def test_a_run_repeats_itself_and_seeds_matter(pictures, encoder):
     one = run(pictures, encoder)
     assert run(pictures, encoder).pixels.tobytes() == one.pixels.tobytes()
-    options = preset("default", **{**FEW, "start": "noise", "seed": 5})
+    options = preset("strokes", **{**FEW, "start": "noise", "seed": 5})
     noise = [
         stylize(*pictures, options=o, encoder=encoder).provenance["pixels_sha256"]
-        for o in (options, options, preset("default", **{**FEW, "start": "noise", "seed": 6}))
+        for o in (options, options, preset("strokes", **{**FEW, "start": "noise", "seed": 6}))
     ]
     assert noise[0] == noise[1] != noise[2]
 
@@ -231,7 +231,7 @@ def test_a_start_picture_is_where_the_run_begins(pictures, encoder):
     seen = []
     stylize(
         *pictures,
-        options=preset("default", **{**FEW, "levels": ((1.0, 2),), "start": "picture"}),
+        options=preset("strokes", **{**FEW, "levels": ((1.0, 2),), "start": "picture"}),
         start=begin,
         encoder=encoder,
         on_step=lambda s: seen.append(s.picture()),
@@ -262,7 +262,7 @@ def test_small_grey_transparent_and_deep_pictures(pictures, encoder, tmp_path):
     }
     for name, image in kinds.items():
         image.save(tmp_path / name)
-        options = preset("default", **{**FEW, "levels": ((1.0, 2),)})
+        options = preset("strokes", **{**FEW, "levels": ((1.0, 2),)})
         result = stylize(tmp_path / name, pictures[1], options=options, encoder=encoder)
         assert max(result.image.shape) == 96, name
         assert np.isfinite(result.pixels).all()
@@ -271,9 +271,9 @@ def test_small_grey_transparent_and_deep_pictures(pictures, encoder, tmp_path):
 def test_a_thin_picture_says_what_to_do(pictures, encoder):
     thin = np.zeros((2000, 1, 3), np.uint8)
     with pytest.raises(InputError, match=r"1 x 2000 px.*needs 32 px each way.*at least 64000 px"):
-        stylize(thin, pictures[1], options=preset("default", **FEW), encoder=encoder)
+        stylize(thin, pictures[1], options=preset("strokes", **FEW), encoder=encoder)
     with pytest.raises(InputError, match="A style is 1 x 2000 px"):
-        stylize(pictures[0], thin, options=preset("default", **FEW), encoder=encoder)
+        stylize(pictures[0], thin, options=preset("strokes", **FEW), encoder=encoder)
 
 
 def test_a_style_of_a_single_colour(pictures, encoder):

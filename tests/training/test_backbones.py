@@ -21,6 +21,7 @@ from limner.training.counts import COUNTS, recount
 SMALL = {  # one of each family, and the smallest of it
     "frmodel_half": 512,
     "nn4_small2_half": 368,
+    "plain18": 512,
     "inception_resnet_v1": 1792,
     "dlib_resnet": 256,
     "alexnet": 4096,

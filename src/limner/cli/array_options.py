@@ -36,9 +36,6 @@ GapsOption = Annotated[
         rich_help_panel=_READING,
     ),
 ]
-DeviceOption = Annotated[
-    str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
-]
 ItemsOption = Annotated[int, typer.Option("--items", help="Items in the picture, 1 to 12.")]
 
 

@@ -8,14 +8,13 @@ import typer
 
 from limner.cli import output
 from limner.cli.array_options import (
-    DeviceOption,
     GapsOption,
     ItemsOption,
     PlotOption,
     SeriesReading,
     VolumeReading,
 )
-from limner.cli.options import JsonOption, grouped
+from limner.cli.options import DeviceOption, JsonOption, grouped
 from limner.cli.writing import check_writable
 
 if TYPE_CHECKING:

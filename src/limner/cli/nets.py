@@ -179,7 +179,7 @@ def gradients(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Compare the gradients of plain-34 and ResNet-34, layer by layer, before any training."""
+    """Compare gradients layer by layer, before any training: plain-34, ResNet-34, sigmoid, tanh."""
     from limner.nets.plain import compare
 
     if draw is not None:
@@ -206,6 +206,78 @@ def gradients(
     cells = [(row[0].layer, *(f"{r.norm:.2g}" for r in row), row[0].name) for row in lines]
     ends = [f"{rows[0].norm / rows[-1].norm:.2g}" for rows in found.values()]
     output.print_table(columns, [*cells, ("1 / 33", *ends, "first over last")], right=columns[:-1])
+
+
+@app.command()
+def degradation(
+    folder: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[DIR]", help="Pictures, DIR/KIND/x.jpg. Default: scikit-learn's 1,797 digits."
+        ),
+    ] = None,
+    *,
+    layers: Annotated[
+        str, typer.Option("--layers", metavar="N,N", help="Depths, 6 n + 2 each.")
+    ] = "20,56",
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the pictures.")] = 14,
+    batch: Annotated[int, typer.Option("--batch", min=2, help="Pictures in a batch.")] = 64,
+    rate: Annotated[float, typer.Option("--lr", help="Learning rate at first.")] = 0.02,
+    side: Annotated[
+        int, typer.Option("--side", min=8, help="Side of a folder's pictures, pixels.")
+    ] = 32,
+    seed: Annotated[int, typer.Option("--seed", help="Of everything.")] = 0,
+    draw: Annotated[
+        str | None, typer.Option("--draw", metavar="OUT.png", help="Draw the errors, save here.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Train plain and residual networks of several depths; compare their errors, epoch by epoch."""
+    from limner.errors import InputError
+    from limner.training.degradation import digits, folder_of_kinds, train_depths
+
+    if draw is not None:
+        from limner.cli import writing
+
+        writing.check_writable(draw)
+    try:
+        depths = [int(word) for word in layers.split(",")]
+    except ValueError:
+        raise InputError(f"--layers wants numbers such as 20,56, got {layers!r}.") from None
+    pictures = (
+        digits(seed=seed) if folder is None else folder_of_kinds(folder, side=side, seed=seed)
+    )
+
+    def tell(name: str, row: dict[str, float]) -> None:
+        if int(row["epoch"]) in (1, epochs) or int(row["epoch"]) % 5 == 0:
+            output.note(
+                f"{name}  epoch {int(row['epoch'])}/{epochs}  training error "
+                f"{row['train_error']:.3f}  validation error {row['val_error']:.3f}"
+            )
+
+    found = train_depths(
+        pictures, layers=depths, epochs=epochs, batch=batch, rate=rate, seed=seed, tell=tell
+    )
+    if draw is not None:
+        from limner.training.network_plots import plot_degradation
+
+        plot_degradation(draw, found)
+        output.note(f"drawn: {draw}")
+    if json:
+        output.emit_json({"pictures": pictures.what, "seed": seed, "networks": found})
+        return
+    columns = ("network", "training error", "validation error", "seconds")
+    cells = [
+        (
+            name,
+            f"{100 * rows[-1]['train_error']:.2f} %",
+            f"{100 * rows[-1]['val_error']:.2f} %",
+            f"{sum(row['seconds'] for row in rows):.0f}",
+        )
+        for name, rows in found.items()
+    ]
+    output.print_table(columns, cells, right=columns[1:])
+    output.say(f"{pictures.what}, a quarter held out; errors after {epochs} epochs.")
 
 
 def _pictures(photos: list[str]) -> tuple[Tensor, Tensor]:

@@ -63,6 +63,9 @@ GalleryOption = Annotated[
         help="Gallery file. Default: faces.limner in your user data folder.",
     ),
 ]
+DeviceOption = Annotated[
+    str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
+]
 ThresholdOption = Annotated[
     float | None,
     typer.Option(

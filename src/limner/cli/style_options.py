@@ -24,7 +24,10 @@ class LookOptions:
     """What the picture should look like; what is not given is the preset's."""
 
     preset: Annotated[
-        str, _look("--preset", help="default, notes, fine, fast, abstract, portrait or classic.")
+        str,
+        _look(
+            "--preset", help="default, notes, fine, fast, strokes, abstract, portrait or classic."
+        ),
     ] = "default"
     size: Annotated[
         int | None, _look("--size", metavar="PX", help="Longer side (notes: shorter) in pixels.")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json as json_text
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from limner.cli import output
-from limner.cli.options import JsonOption
+from limner.cli.options import DeviceOption, JsonOption
 from limner.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def style_train(
     encoder: Annotated[
         str, typer.Option("--encoder", help="auto, vgg19, vgg16, vgg16_oxford or vgg16_hed.")
     ] = "auto",
+    device: DeviceOption = "auto",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where Ctrl-C or a crash ended it.")
     ] = False,
@@ -74,15 +76,15 @@ def style_train(
     style, files = read_float(painting), list(report_folder(photos).photos)
     taps = sorted({fast_train.CONTENT_TAP, *fast_train.STYLE_TAPS})
     with output.fetch_progress() as progress:
-        net = load_encoder(encoder, deepest=max(taps), progress=progress)
+        net = load_encoder(encoder, deepest=max(taps), device=device, progress=progress)
     if net.chosen:
         output.note(net.chosen)
-    training = fast_train.Training(style, files, lambda x: net.features(x, taps), options)
+    see = partial(net.features, taps=taps)
+    training = fast_train.Training(style, files, see, options, device=net.device)
     if resume:
         training.resume(state)
         output.note(f"going on after step {training.done} of {steps}.")
-    began = time.perf_counter()
-    finished = _run(training, state, steps)
+    began, finished = time.perf_counter(), _run(training, state, steps)
     notes = {
         "painting": Path(painting).name,
         "encoder": net.name,
@@ -98,7 +100,7 @@ def style_train(
         "losses": [[s.step, s.total, s.content, s.style, s.variation] for s in training.steps],
     }
     if training.done:
-        fast_export.export(training.painter, target, notes=notes)
+        fast_export.export(training.painter.cpu(), target, notes=notes)
         write_whole(Path(f"{out}.json"), json_text.dumps(document).encode())
     if not finished:
         output.note(
@@ -109,8 +111,8 @@ def style_train(
     state.unlink(missing_ok=True)
     if output.wants_json():
         output.emit_json(document)
-    last = training.steps[-1]
-    output.say(f"{out}: {steps} steps, {document['seconds']:.0f} s, last total {last.total:.4g}.")
+    total = training.steps[-1].total
+    output.say(f"{out}: {steps} steps, {document['seconds']:.0f} s, last total {total:.4g}.")
 
 
 def _run(training: Training, state: Path, steps: int) -> bool:

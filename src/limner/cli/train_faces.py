@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +81,7 @@ class RecipeOptions:
 class RunOptions:
     """Where and how long it runs."""
 
-    device: Annotated[str, typer.Option("--device", help="cpu, auto, cuda, ...")] = "cpu"
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")] = "auto"
     processes: Annotated[
         int, typer.Option("--processes", help="Processes on this machine that share the work.")
     ] = 1
@@ -233,7 +232,9 @@ def _move_loss_options(wanted: dict[str, Any], recipe: Recipe) -> None:
 
 def _is_helper() -> bool:
     """Whether this is not the first of several processes of one training."""
-    return int(os.environ.get("LOCAL_RANK", "0")) > 0
+    from limner.training.world import rank
+
+    return rank() > 0
 
 
 def _go(recipe: Recipe, run: Run, *, resume: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from limner.cli import output
-from limner.cli.options import JsonOption
+from limner.cli.options import DeviceOption, JsonOption
 from limner.cli.train_options import set_options
 from limner.errors import InputError
 
@@ -41,6 +41,7 @@ def recipes(
             "--set", metavar="KEY=VALUE", help="A key of all five recipes; may be repeated."
         ),
     ] = None,
+    device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
     """List the recipes; with a folder of people train the notes' five, and compare them.
@@ -56,7 +57,7 @@ def recipes(
         changes = set_options(change)
         if min_photos is not None:
             changes["min_photos"] = min_photos
-        _five(Path(folder), Path(out), seeds, changes)
+        _five(Path(folder), Path(out), seeds, changes, device)
         return
     found = [(name, read_recipe(name)) for name in recipe_names()]
     if json:
@@ -66,7 +67,7 @@ def recipes(
     output.print_table(columns, rows, right=("epochs",))
 
 
-def _five(folder: Path, out: Path, seeds: int, changes: dict[str, Any]) -> None:
+def _five(folder: Path, out: Path, seeds: int, changes: dict[str, Any], device: str) -> None:
     """Train the notes' five recipes with one cache, and print their table."""
     from limner.training.extras import require
 
@@ -75,7 +76,9 @@ def _five(folder: Path, out: Path, seeds: int, changes: dict[str, Any]) -> None:
     from limner.training.notes_five import train_five
 
     tell_left_out(folder)
-    found, gain = train_five(folder, out, seeds=seeds, changes=changes, tell=output.note)
+    found, gain = train_five(
+        folder, out, seeds=seeds, changes=changes, device=device, tell=output.note
+    )
     if output.wants_json():
         entries = [
             {
@@ -161,6 +164,7 @@ def open_closed(
     cache: Annotated[
         str | None, typer.Option("--cache", metavar="DIR", help="Keep chips and features here.")
     ] = None,
+    device: DeviceOption = "auto",
     draw: Annotated[
         str | None, typer.Option("--draw", metavar="OUT.png", help="Draw the comparison.")
     ] = None,
@@ -196,6 +200,7 @@ def open_closed(
         seed=seed,
         cache=None if cache is None else Path(cache),
         out=None if out is None else Path(out),
+        device=device,
         tell=tell,
     )
     if draw is not None:

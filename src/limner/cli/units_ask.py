@@ -9,7 +9,7 @@ import typer
 
 from limner.cli import output
 from limner.cli import units_options as shared
-from limner.cli.options import JsonOption, grouped
+from limner.cli.options import DeviceOption, JsonOption, grouped
 from limner.cli.writing import check_writable
 from limner.errors import InputError
 
@@ -62,7 +62,7 @@ def why(
     *,
     patches: shared.PatchesOption,
     weights: shared.WeightsOption = None,
-    device: shared.DeviceOption = "auto",
+    device: DeviceOption = "auto",
     out: Annotated[
         str, typer.Option("-o", "--out", metavar="FILE.png", help="Where the picture goes.")
     ] = "why.png",
@@ -92,7 +92,7 @@ def excites(
     ] = None,
     count: shared.CountOption = 9,
     weights: shared.WeightsOption = None,
-    device: shared.DeviceOption = "auto",
+    device: DeviceOption = "auto",
     out: shared.PictureOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -244,7 +244,7 @@ def gram(
     patches: shared.PatchesOption,
     count: shared.CountOption = 6,
     weights: shared.WeightsOption = None,
-    device: shared.DeviceOption = "auto",
+    device: DeviceOption = "auto",
     out: shared.PictureOption = None,
     json: JsonOption = False,
 ) -> None:

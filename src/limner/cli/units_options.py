@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from limner.cli import output
+from limner.cli.options import DeviceOption
 
 if TYPE_CHECKING:
     from limner.units import Network, TopPatches
@@ -31,9 +32,6 @@ WeightsOption = Annotated[
         metavar="FILE|random",
         help="Your own safetensors or PyTorch file; random: untrained. Default: published ones.",
     ),
-]
-DeviceOption = Annotated[
-    str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
 ]
 PictureOption = Annotated[
     str | None, typer.Option("-o", "--out", metavar="FILE.png", help="Draw the answer here.")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from limner.device import cpu_threads, supports_bf16
-from limner.errors import MissingExtraError, WeightsError
+from limner.errors import InputError, MissingExtraError, WeightsError
 from limner.types import FloatArray
 
 Engine = Callable[[Any], FloatArray]
@@ -41,29 +41,33 @@ def resolve_engine(
         threads: Threads inside one operation; None for all that this process may use.
 
     Raises:
+        InputError: If the engine does not compute on that device.
         MissingExtraError: If the engine is not installed.
         WeightsError: If the graph cannot be run.
     """
     if name == "auto":
         if device != "cpu" and module is not None:
             name = "torch"
-        elif supports_bf16() and _has_openvino():
+        elif device == "cpu" and supports_bf16() and _has_openvino():
             name = "openvino"
         else:
             name = "onnxruntime"
     if name == "torch" and module is not None:
         return _torch(module(), device)
     if name == "openvino":
+        if device != "cpu":
+            raise InputError(f"the engine 'openvino' computes on the CPU alone, got {device!r}.")
         return _openvino(onnx_path, threads)
-    return _onnxruntime(onnx_path, threads)
+    return _onnxruntime(onnx_path, threads, device)
 
 
-def open_session(path: Path, *, threads: int | None = None) -> Any:
-    """Open an ONNX file for inference on the CPU.
+def open_session(path: Path, *, threads: int | None = None, device: str = "cpu") -> Any:
+    """Open an ONNX file for inference.
 
     Args:
         path: The ``.onnx`` file.
         threads: Threads inside one operation; None for all that this process may use.
+        device: As `limner.device.resolve_onnx` returns it.
 
     Returns:
         An ``onnxruntime.InferenceSession``; safe to call from several threads.
@@ -80,14 +84,20 @@ def open_session(path: Path, *, threads: int | None = None) -> Any:
     # Idle workers sleep instead of spinning: two sessions then share the cores fairly.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(str(path), options, providers=_providers(device))
     except Exception as error:
         reason = str(error).splitlines()[0][:200]
         raise WeightsError(f"{path} cannot be run by ONNX Runtime: {reason}") from error
 
 
-def _onnxruntime(path: Path, threads: int | None) -> Engine:
-    session = open_session(path, threads=threads)
+def _providers(device: str) -> list[Any]:
+    kind, _, number = device.partition(":")
+    cpu: list[Any] = ["CPUExecutionProvider"]
+    return cpu if kind == "cpu" else [("CUDAExecutionProvider", {"device_id": number or "0"}), *cpu]
+
+
+def _onnxruntime(path: Path, threads: int | None, device: str = "cpu") -> Engine:
+    session = open_session(path, threads=threads, device=device)
     name = session.get_inputs()[0].name
     outputs = [session.get_outputs()[0].name]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from limner import device as devices
 from limner import weights
-from limner.errors import UnknownNameError, WeightsError
+from limner.errors import InputError, UnknownNameError, WeightsError
 from limner.faces.align import ARCFACE, DLIB, DLIB_POINTS, FACENET, Crop
 from limner.faces.embed import FusedEmbedder, NetworkEmbedder
 from limner.faces.engine import Engine, resolve_engine
@@ -75,7 +75,10 @@ def load_embedder(
     if engine not in get_args(EngineName):
         words = ", ".join(repr(word) for word in get_args(EngineName))
         raise UnknownNameError(f"engine must be one of {words}, got {engine!r}.")
-    where = devices.resolve(device)
+    own = str(name_or_path).endswith(".onnx") or (
+        Path(name_or_path).is_dir() and str(name_or_path) not in weights.names()
+    )
+    where = _place(device, engine, own=own)
     if str(name_or_path).endswith(".onnx"):
         return _custom(Path(name_or_path), options, where, engine, mirror, threads)
     name = str(name_or_path)
@@ -97,6 +100,17 @@ def load_embedder(
         own_id = f"{spec.embedder_id}{MIRRORED}" if more else spec.embedder_id
         return FusedEmbedder(name=name, embedder_id=own_id, parts=parts)
     return _registered(name, where, engine, mirror, threads)
+
+
+def _place(device: str, engine: EngineName, *, own: bool) -> str:
+    """Return where a network computes: its engine decides which devices there are."""
+    if engine in ("openvino", "int8"):
+        if device not in ("auto", "cpu"):
+            raise InputError(f"the engine {engine!r} computes on the CPU alone, got {device!r}.")
+        return "cpu"
+    if engine == "onnxruntime" or own:
+        return devices.resolve_onnx(device)
+    return devices.resolve(device)
 
 
 def _registered(
@@ -161,7 +175,7 @@ def _custom(
         )
 
     def open_engine(count: int | None) -> Engine:
-        runner = resolve_engine(engine, "cpu", onnx_path=path, module=None, threads=count)
+        runner = resolve_engine(engine, where, onnx_path=path, module=None, threads=count)
 
         def feed(chips: ImageArray) -> FloatArray:
             rows = [_prepare(chips, model)] if model.batch is None else _one_by_one(chips, model)
@@ -177,7 +191,7 @@ def _custom(
         crop=_CUSTOM_CROPS[model.options.crop],
         engine=open_engine(threads),
         mirror=mirror,
-        reopen=open_engine,
+        reopen=open_engine if where == "cpu" else None,
     )
 
 

@@ -177,7 +177,7 @@ def load_encoder(
     Args:
         name: `vgg19`, `vgg16`, `vgg16_oxford`, `alexnet`, `vgg16_hed`, or `auto`: VGG-19 where it
             can be had,
-            else `vgg16_hed`. What `auto` chose is logged and stands in `Encoder.chosen`.
+            else `vgg16`. What `auto` chose is logged and stands in `Encoder.chosen`.
         deepest: Name of the last layer that is needed; nothing deeper is built or computed.
         pooling: `max` or `average`.
         border: What convolutions see around the picture: `zero`, `replicate` or `replicate_all`.
@@ -226,7 +226,7 @@ def architecture_of(name: str) -> Architecture:
 
 
 def _choose(*, offline: bool, progress: Progress | None) -> tuple[str, str]:
-    """Return VGG-19 if it is or can be had, else `vgg16_hed`, and the reason in one line."""
+    """Return VGG-19 if it is or can be had, else VGG-16, and the reason in one line."""
     from limner import weights
 
     if "vgg19" not in _unreachable:
@@ -234,10 +234,11 @@ def _choose(*, offline: bool, progress: Progress | None) -> tuple[str, str]:
             weights.load("vgg19", offline=offline, progress=progress)
             return "vgg19", "encoder: vgg19."
         except WeightsError:
-            _unreachable.add("vgg19")
-    line = "encoder: vgg16_hed, because the weights of vgg19 cannot be had here."
+            if not offline:  # it was asked for, and nobody had it
+                _unreachable.add("vgg19")
+    line = "encoder: vgg16, because the weights of vgg19 cannot be had here."
     _log.info(line)
-    return "vgg16_hed", line
+    return "vgg16", line
 
 
 def random_encoder(architecture: Architecture, *, seed: int = 0, **options: str) -> Encoder:

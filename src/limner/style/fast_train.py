@@ -109,6 +109,7 @@ class Training:
         features: Gives the activations, name -> (N, C, h, w), of pictures (N, 3, H, W) in
             [0, 1], with gradients; for instance an encoder's at `CONTENT_TAP` and `STYLE_TAPS`.
         options: How.
+        device: Where it computes, as `limner.device.resolve` returns it; `features` too.
 
     Attributes:
         painter: The network.
@@ -125,6 +126,8 @@ class Training:
         photos: Sequence[Path],
         features: Features,
         options: TrainOptions | None = None,
+        *,
+        device: str = "cpu",
     ) -> None:
         import torch
 
@@ -139,12 +142,13 @@ class Training:
         self._features = features
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.options.seed)
-            self.painter: Painter = Painter(self.options.channels)
+            self.painter: Painter = Painter(self.options.channels).to(device)
+        self._device = device
         self._adam = torch.optim.Adam(self.painter.parameters(), lr=self.options.rate)
-        self._half = supports_bf16()
+        self._half = supports_bf16(device)
         seen = _shorter(np.rint(style * 255).astype(np.uint8), self.options.style_px)
         with torch.no_grad(), self._precision():
-            found = features(_tensor([seen]))
+            found = features(_tensor([seen]).to(device))
             self._grams = {tap: _gram(found[tap].float()) for tap in STYLE_TAPS}
         self._mark = self._fingerprint(style)
 
@@ -156,7 +160,8 @@ class Training:
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         import torch
 
-        return torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._half)
+        kind = self._device.partition(":")[0]
+        return torch.autocast(kind, dtype=torch.bfloat16, enabled=self._half)
 
     def run(self, on_step: Callable[[TrainStep], None] | None = None) -> None:
         """Train until all steps are done. Ctrl-C leaves the last finished step behind it."""
@@ -172,7 +177,7 @@ class Training:
         wave = (1 + math.cos(math.pi * share)) / 2
         for group in self._adam.param_groups:
             group["lr"] = self.options.rate * (_LAST_RATE + (1 - _LAST_RATE) * wave)
-        batch = _tensor(self._crops())
+        batch = _tensor(self._crops()).to(self._device)
         with self._precision():
             content, style, variation = self._costs(batch)
         total = content + style + variation
@@ -253,7 +258,7 @@ class Training:
         import torch
 
         try:
-            state = torch.load(path, weights_only=True)
+            state = torch.load(path, weights_only=True, map_location="cpu")
             mark = state["mark"]
         except Exception as error:
             raise InputError(f"{path} is not a training that can be read.") from error

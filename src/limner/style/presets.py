@@ -100,37 +100,37 @@ class StyleOptions:
     encoder: str = "auto"
     size: int = 512
     side: Side = "longer"
-    levels: tuple[tuple[float, int], ...] = ((1.0, 10),)
+    levels: tuple[tuple[float, int], ...] = ((0.25, 40), (0.5, 35), (1.0, 15))
     content_layers: WeightedTaps = (("relu3_1", 1.0),)
     style_layers: WeightedTaps = (
         ("relu1_1", 0.2),
         ("relu2_1", 0.2),
-        ("relu1_1/2", 0.2),
+        ("relu3_1", 0.2),
+        ("relu4_1", 0.1),
         ("relu2_1/2", 0.2),
-        ("relu3_1/2", 0.1),
-        ("relu2_1/4", 0.2),
-        ("relu3_1/4", 0.1),
+        ("relu3_1/2", 0.2),
+        ("relu4_1/2", 0.1),
     )
-    alpha: float = 0.2
+    alpha: float = 0.5
     beta: float = 1.0
-    smoothness: float = 40.0
+    smoothness: float = 20.0
     content_kind: Literal["mean", "half_sum", "target"] = "target"
     style_kind: StyleKind = "covariance"
     strength: float = 0.5
-    style_scale: float = 1.0
+    style_scale: float = 1.6
     colour: Colour = "style"
     underpainting: Underpainting = "style"
-    start: Start = "strokes"
+    start: Start = "content"
     guidance: float = 0.7
     noise: float = 0.6
     seed: int = 0
     optimiser: Literal["lbfgs", "notes_lbfgs", "adam"] = "lbfgs"
     history: int = 30
     line_search: Literal["backtracking", "none"] = "backtracking"
-    brush: float = 1.5
+    brush: float = 0.8
     skim: float = 0.0
     rate: float = 0.02
-    pooling: Literal["max", "average"] = "average"
+    pooling: Literal["max", "average"] = "max"
     border: Literal["zero", "replicate", "replicate_all"] = "replicate_all"
     precision: Precision = "auto"
     tile: int = 0
@@ -232,6 +232,26 @@ def _check_number(
         raise InputError(f"{name} must be from {low:g} to {high:g}, got {value:g}.")
 
 
+_STROKES = StyleOptions(
+    preset="strokes",
+    levels=((1.0, 10),),
+    style_layers=(
+        ("relu1_1", 0.2),
+        ("relu2_1", 0.2),
+        ("relu1_1/2", 0.2),
+        ("relu2_1/2", 0.2),
+        ("relu3_1/2", 0.1),
+        ("relu2_1/4", 0.2),
+        ("relu3_1/4", 0.1),
+    ),
+    alpha=0.2,
+    smoothness=40.0,
+    style_scale=1.0,
+    start="strokes",
+    brush=1.5,
+    pooling="average",
+)
+
 PRESETS: dict[str, StyleOptions] = {
     "default": StyleOptions(),
     # The notes' own, to the letter: one size, torch's L-BFGS, noise in the start.
@@ -267,10 +287,10 @@ PRESETS: dict[str, StyleOptions] = {
         precision="fp32",
         report_every=20,
     ),
-    # Statistics alone, from the content, coarse to fine: Gatys with the costs apart.
+    # Three octaves of the picture at every size, means instead of maxima: more of the style's
+    # large forms, and now and then a block of it.
     "classic": StyleOptions(
         preset="classic",
-        levels=((0.25, 40), (0.5, 35), (1.0, 15)),
         style_layers=(
             ("relu1_1", 0.2),
             ("relu2_1", 0.2),
@@ -282,28 +302,27 @@ PRESETS: dict[str, StyleOptions] = {
             ("relu3_1/4", 0.2),
             ("relu4_1/4", 0.1),
         ),
-        alpha=0.5,
-        smoothness=20.0,
-        style_scale=1.6,
-        start="content",
-        brush=0.8,
+        pooling="average",
     ),
-    "fine": StyleOptions(preset="fine", size=1024, levels=((1.0, 12),)),
+    "fine": StyleOptions(
+        preset="fine", size=1024, levels=((0.125, 40), (0.25, 30), (0.5, 25), (1.0, 12))
+    ),
+    # Laid in with the painting's own strokes, then worked over: freer, and less is kept.
+    "strokes": _STROKES,
     # Nothing but the layout is kept of the content, and the brush is broad.
-    "abstract": StyleOptions(
+    "abstract": replace(
+        _STROKES,
         preset="abstract",
         content_layers=(("relu4_1/2", 1.0),),
         alpha=0.1,
         style_scale=1.6,
         guidance=0.25,
     ),
-    # Strokes that follow every feature, under which the features stay where they are.
+    # The sitter's features are held at three depths.
     "portrait": StyleOptions(
         preset="portrait",
         content_layers=(("relu2_1", 0.5), ("relu3_1", 1.0), ("relu3_1/2", 0.5)),
         alpha=0.6,
-        guidance=0.95,
-        levels=((1.0, 12),),
     ),
 }
 
@@ -312,7 +331,7 @@ def preset(name: str = "default", **changes: Any) -> StyleOptions:
     """Return the options of a preset, with changes.
 
     Args:
-        name: `default`, `notes`, `classic`, `fine`, `abstract` or `portrait`.
+        name: `default`, `notes`, `classic`, `fine`, `strokes`, `abstract` or `portrait`.
         changes: Fields of `StyleOptions`.
 
     Raises:

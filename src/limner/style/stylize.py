@@ -250,7 +250,7 @@ class _Run:
                 f"{encoder.name} has no {', '.join(moved)}: the last convolution of the same "
                 "block stands in."
             )
-        bf16 = chosen.precision == "bf16" or (chosen.precision == "auto" and supports_bf16())
+        wanted, able = chosen.precision, supports_bf16(encoder.device)
         self.goal: Goal = Goal(
             content_layers=content_layers,
             style_layers=style_layers,
@@ -259,7 +259,7 @@ class _Run:
             smoothness=chosen.smoothness * chosen.thickness,
             content_kind=chosen.content_kind,
             style_kind=chosen.style_kind,
-            bf16=bf16,
+            bf16=wanted == "bf16" or (wanted == "auto" and able),
         )
         if chosen.skim and any(split_octave(tap)[1] != 1 for tap in self.goal.taps):
             self.remarks.append("layers are read at several sizes: skim leaves none of them out.")

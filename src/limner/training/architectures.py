@@ -110,6 +110,18 @@ def _own() -> list[Architecture]:
             ("maps.inception_3a", "maps.inception_3b"),
             "Amos et al. 2016 (OpenFace), after Schroff et al. 2015",
         ),
+        *(
+            Architecture(
+                f"plain{layers}",
+                "plain",
+                "limner",
+                str(layers),
+                ("layer4",),
+                "He et al. 2016",
+                "ResNet's convolutions without its shortcuts",
+            )
+            for layers in (18, 34)
+        ),
         Architecture(
             "inception_resnet_v1",
             "Inception-ResNet",

@@ -250,6 +250,14 @@ def _own_trunk(found: Architecture, reads: Input) -> tuple[nn.Module, int]:
         net.head = nn.Identity()  # type: ignore[assignment]
         widen_input(net, reads.channels)
         return net, width
+    if found.family == "plain":
+        from limner.nets.plain import plain_resnet
+
+        net = plain_resnet(int(found.factory))  # type: ignore[arg-type]
+        width = net.get_submodule("fc").in_features  # type: ignore[assignment]
+        net.fc = nn.Identity()
+        widen_input(net, reads.channels)
+        return net, int(width)
     from limner.nets.inception import FRModelNet
     from limner.nets.nn4_small2 import Nn4Small2
 

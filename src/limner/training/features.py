@@ -49,6 +49,7 @@ class FeatureCache:
         seed: Of the augmentation.
         folder: Where features are kept; None for nowhere.
         on_batch: Called with the number of chips after each batch that is computed.
+        device: Where the trunk computes, as `limner.device.resolve` returns it.
     """
 
     net: Backbone
@@ -58,6 +59,7 @@ class FeatureCache:
     seed: int = 0
     folder: Path | None = None
     on_batch: Callable[[int], None] | None = None
+    device: str = "cpu"
 
     def draw(self, number: int, *, rows: Tensor | None = None, paired: bool = False) -> Tensor:
         """Return the features of one draw.
@@ -83,6 +85,7 @@ class FeatureCache:
                 paired,
                 () if plain and not paired else (self.augment, self.seed),
                 hashlib.sha256(chosen.numpy().tobytes()).hexdigest(),
+                *([] if self.device == "cpu" else [self.device.partition(":")[0]]),
             )
         )
         name = f"features-{self.net.name}-{hashlib.sha256(words.encode()).hexdigest()[:20]}.npy"
@@ -97,9 +100,9 @@ class FeatureCache:
 
     def _compute(self, rows: Tensor, number: int, paired: bool) -> Tensor:
         generator = torch.Generator().manual_seed(mix_seed(self.seed, 7, number, int(paired)))
-        normalise = self.net.input.normalisation()
-        training = self.net.training
-        self.net.eval()
+        normalise = self.net.input.normalisation().to(self.device)
+        training, place = self.net.training, next(self.net.parameters()).device
+        self.net.to(self.device).eval()
         partners = _circle(len(rows), generator)
         parts = []
         with torch.inference_mode():
@@ -109,12 +112,12 @@ class FeatureCache:
                 if paired:
                     other = self._chips(rows[partners[batch]], number, generator)
                     chips = (chips + other) / 2
-                x = normalise(chips.permute(0, 2, 3, 1))
+                x = normalise(chips.permute(0, 2, 3, 1).to(self.device))
                 x = x.contiguous(memory_format=torch.channels_last)
-                parts.append(self.net.features(x).float().reshape(len(batch), -1))
+                parts.append(self.net.features(x).float().reshape(len(batch), -1).cpu())
                 if self.on_batch is not None:
                     self.on_batch(len(batch))
-        self.net.train(training)
+        self.net.to(place).train(training)
         return torch.cat(parts).clone()
 
     def _chips(self, rows: Tensor, number: int, generator: torch.Generator) -> Tensor:

@@ -17,7 +17,9 @@ from limner import images, weights
 from limner.errors import InputError, LimnerError
 from limner.nets.backbone import Backbone
 from limner.similarity import (
+    KINDS,
     Calibration,
+    HeadKind,
     LabelledPairs,
     PairHead,
     error_curve,
@@ -49,6 +51,9 @@ from limner.types import ImageArray
 
 SIDES = ("val", "test")
 _PAIRS = 20_000
+_WEIGHED_WIDTH = 512
+"""Wider embeddings, such as a classifier's 1,280 features, get no weight for each number: the pairs
+of a few people do not tell so many, and fitting them takes minutes."""
 _IMPOSTORS = 1_000_000
 _FARS = (1e-2, 1e-3)
 
@@ -351,6 +356,7 @@ def calibrate(
         np.einsum("nd,nd->n", gap, gap),
         embedder_id=embedder_id,
         fitted_on=fitted_on,
+        kinds=_kinds(values.shape[1]),
     )[0]
     if trained is None:
         return calibration
@@ -358,6 +364,11 @@ def calibrate(
     figures = {**calibration.figures, "trained_head": own.kind}
     heads = {**calibration.heads, own.kind: own}
     return dataclasses.replace(calibration, heads=heads, figures=figures)
+
+
+def _kinds(width: int) -> tuple[HeadKind, ...]:
+    """Return which pair heads are fitted: those with a weight for each number, if these are few."""
+    return KINDS if width <= _WEIGHED_WIDTH else ("squared_l2", "cosine")
 
 
 def verification(rows: Tensor, labels: Tensor) -> dict[str, float]:

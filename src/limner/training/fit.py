@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from limner import device as devices
 from limner.errors import InputError
 from limner.training.finish import finish
 from limner.training.guards import CollapseGuard
@@ -25,6 +25,7 @@ from limner.training.module import FaceModule, Optimisation
 from limner.training.prepare import Prepared, Tell, feature_cache, loaders, prepare
 from limner.training.recipe import Recipe, read_recipe, write_recipe
 from limner.training.untrained import trunk_features, untrained_figures
+from limner.training.world import rank, world
 
 RUN = "run.json"
 _RECIPE = "recipe.yaml"
@@ -39,7 +40,7 @@ class Run:
         out: Where everything goes.
         cache: Where chips and features are kept; None for `out/cache`.
         device: As `limner.device.resolve` takes it.
-        processes: Processes on this machine.
+        processes: Processes on this machine; under ``torchrun`` 1 means those it started.
         seconds: Stop after the epoch in which so much time has passed; None for never.
         checkpoint_steps: A checkpoint every so many steps; None for by the clock alone.
         licence: For the model card.
@@ -48,7 +49,7 @@ class Run:
     folder: Path
     out: Path
     cache: Path | None = None
-    device: str = "cpu"
+    device: str = "auto"
     processes: int = 1
     seconds: float | None = None
     checkpoint_steps: int | None = None
@@ -145,17 +146,19 @@ def train_people(
     """
     told = tell or (lambda what, done, total: None)
     began = time.perf_counter()
+    shared, device = world(run.processes), devices.resolve(run.device)
     try:
         run.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{run.out} cannot be used: {error.strerror or error}.") from error
     cache = run.cache or run.out / "cache"
-    ready = prepare(recipe, run.folder, cache=cache, tell=told)
+    ready = prepare(recipe, run.folder, cache=cache, tell=told, device=device)
     train, val = loaders(ready, cache=cache, tell=told)
     if not resume:
         run.save(recipe.loss)
         write_recipe(run.out / _RECIPE, recipe)
-    module = build_module(ready, steps=recipe.epochs * max(1, len(train) // run.processes))
+    steps = recipe.epochs * max(1, len(train) // shared.size)
+    module = build_module(ready, steps=steps)
     before = untrained_figures(ready, trunk_features(ready, module, cache=cache, tell=told))
     prepared = time.perf_counter()
     guard = [CollapseGuard()] if recipe.guard and recipe.task == "embed" else []
@@ -171,7 +174,7 @@ def train_people(
         processes=run.processes,
         monitor="val_loss" if recipe.task == "classify" else "val_eer",
         patience=recipe.patience,
-        device=run.device,
+        device=device,
         clip_norm=recipe.clip_norm,
         seconds=run.seconds,
         checkpoint_steps=run.checkpoint_steps,
@@ -180,10 +183,11 @@ def train_people(
         on_step=on_step,
     )
     fitted = time.perf_counter()
-    if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+    if rank() > 0:
         raise SystemExit(0)  # one of several processes: the first one writes the model
-    module.cpu().eval()
+    module.to(device).eval()
     outputs = answers(ready, module, cache=cache, tell=told)
+    module.cpu()
     model, figures = finish(
         ready, module, outputs, report, before=before, out=run.out, licence=run.licence
     )
@@ -250,10 +254,10 @@ def answers(
                     x = features[index]
                 else:
                     x = torch.from_numpy(ready.pixels[batch]).permute(0, 3, 1, 2).float()
-                parts.append(module.embed(x))
+                parts.append(module.embed(x.to(ready.device)))
             rows_out = torch.cat(parts)
             if module.classifies:
-                found[f"{side}_embeddings"] = rows_out.float()
+                found[f"{side}_embeddings"] = rows_out.float().cpu()
                 rows_out = module.net.head[-1](rows_out)  # type: ignore[index]
-            found[side] = rows_out.float()
+            found[side] = rows_out.float().cpu()
     return found

@@ -36,6 +36,7 @@ from limner.training.checkpoints import (
 )
 from limner.training.guards import NanGuard
 from limner.training.history import History, Row
+from limner.training.world import World, world
 
 Precision = Literal["32", "bf16", "16"]
 _LIGHTNING_PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
@@ -150,7 +151,8 @@ def fit_module(
         seed: Of everything that is drawn while training.
         resume: Go on from the last checkpoint in `out`; without one, an error.
         precision: ``32``, ``bf16`` or ``16`` (mixed).
-        processes: Processes on this machine (gloo on a CPU); under ``torchrun`` its number.
+        processes: Processes on this machine (gloo on a CPU); under ``torchrun`` 1 means those
+            that it started, on all machines.
         monitor: The logged figure that decides which weights are best.
         mode: Whether small (``min``) or large (``max``) is better.
         patience: Stop after so many epochs without a better figure; None for never.
@@ -175,7 +177,7 @@ def fit_module(
         InputError: If a number is out of range, `out` cannot be used, there is nothing to
             resume, or the loss is no longer finite (the last good checkpoint stays).
     """
-    _check(epochs=epochs, processes=processes, precision=precision, mode=mode)
+    _check(epochs=epochs, precision=precision, mode=mode)
     out = Path(out)
     last = out / LAST
     if resume and not last.is_file():
@@ -204,7 +206,7 @@ def fit_module(
             out=out,
             epochs=epochs,
             precision=precision,
-            processes=processes,
+            shared=world(processes),
             device=device,
             clip_norm=clip_norm,
             accumulate=accumulate,
@@ -255,11 +257,9 @@ def _fit(trainer: Trainer, module: Any, train: Any, val: Any, checkpoint: str | 
         raise KeyboardInterrupt
 
 
-def _check(*, epochs: int, processes: int, precision: str, mode: str) -> None:
+def _check(*, epochs: int, precision: str, mode: str) -> None:
     if epochs < 1:
         raise InputError(f"epochs must be 1 or larger, got {epochs}.")
-    if processes < 1:
-        raise InputError(f"processes must be 1 or larger, got {processes}.")
     if precision not in get_args(Precision):
         raise UnknownNameError(f"precision must be '32', 'bf16' or '16', got {precision!r}.")
     if mode not in ("min", "max"):
@@ -290,7 +290,7 @@ def _trainer(
     out: Path,
     epochs: int,
     precision: Precision,
-    processes: int,
+    shared: World,
     device: str,
     clip_norm: float | None,
     accumulate: int,
@@ -305,12 +305,13 @@ def _trainer(
 
         with contextlib.suppress(ModuleNotFoundError):
             logger = TensorBoardLogger(str(out), name="", version="tensorboard")
-    parallel: dict[str, Any] = {"devices": [int(number)] if number else processes}
-    if processes > 1:
+    parallel: dict[str, Any] = {"devices": [int(number)] if number else 1}
+    if shared.size > 1:
         from lightning.pytorch.strategies import DDPStrategy
 
         backend = "gloo" if kind == "cpu" else "nccl"
-        parallel = {"devices": processes, "strategy": DDPStrategy(process_group_backend=backend)}
+        strategy = DDPStrategy(process_group_backend=backend)
+        parallel = {"devices": shared.local, "num_nodes": shared.nodes, "strategy": strategy}
     return Trainer(
         accelerator=kind,
         max_epochs=epochs,

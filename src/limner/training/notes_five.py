@@ -88,6 +88,7 @@ def train_five(
     *,
     seeds: int = 1,
     changes: Mapping[str, Any] | None = None,
+    device: str = "auto",
     tell: Callable[[str], None] | None = None,
 ) -> tuple[list[FiveRow], PairingGain]:
     """Train the notes' five recipes with one cache.
@@ -98,6 +99,7 @@ def train_five(
         seeds: Each recipe is trained so often: seeds 0, 1, ..., each with a split of its own
             where the folder gives none.
         changes: Keys of `Recipe` that replace those of all five.
+        device: As `limner.device.resolve` takes it.
         tell: Called with a sentence now and then.
 
     Raises:
@@ -120,7 +122,8 @@ def train_five(
         for seed in range(seeds):
             say(f"{name} ..." if seeds == 1 else f"{name}, seed {seed} ...")
             recipe = read_recipe(name, **{"seed": seed, **(changes or {})})
-            trained = train_people(recipe, Run(folder, targets[name, seed], cache=out / "cache"))
+            run = Run(folder, targets[name, seed], cache=out / "cache", device=device)
+            trained = train_people(recipe, run)
             for note in () if said else trained.notes:
                 say(note)
             said = True

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from limner import device as devices
 from limner.errors import InputError
 from limner.evaluation import score_identification
 from limner.nets.backbone import Backbone
@@ -92,6 +93,7 @@ def compare_sets(
     seed: int = 0,
     cache: Path | None = None,
     out: Path | None = None,
+    device: str = "auto",
     tell: Tell | None = None,
 ) -> OpenClosed:
     """Measure one frozen network in the closed set and in the open set.
@@ -109,12 +111,14 @@ def compare_sets(
         seed: Of every choice.
         cache: Where chips and features are kept.
         out: Where the network is left as a model that answers both ways; None for nowhere.
+        device: Where the network computes, as `limner.device.resolve` takes it.
         tell: Called with (what, done, of how many).
 
     Raises:
         InputError: If there are too few people of a kind.
     """
     told = tell or (lambda what, done, total: None)
+    place = devices.resolve(device)
     if min_photos < 5 or newcomers < 2:
         raise InputError(
             f"min_photos must be 5 and newcomers 2 or more, got {min_photos} and {newcomers}."
@@ -133,7 +137,14 @@ def compare_sets(
     from limner.training.augment import Augment
 
     store = FeatureCache(
-        network, pixels, digest, Augment(), seed=seed, folder=cache, on_batch=on_batch
+        network,
+        pixels,
+        digest,
+        Augment(),
+        seed=seed,
+        folder=cache,
+        on_batch=on_batch,
+        device=place,
     )
     rows = functional.normalize(store.draw(0), dim=1)
     groups = _group(people, rows, min_photos, newcomers, seed)

@@ -51,6 +51,7 @@ class Prepared:
         loss: What is minimised.
         crop: How the chips were cut.
         digest: Of chips and trunk.
+        device: Where features and answers are computed, as `limner.device.resolve` returns it.
     """
 
     recipe: Recipe
@@ -61,6 +62,7 @@ class Prepared:
     loss: Loss
     crop: str
     digest: str
+    device: str = "cpu"
 
     @property
     def notes(self) -> list[str]:
@@ -105,7 +107,9 @@ class Prepared:
         return torch.from_numpy(np.asarray(labels, np.int64))
 
 
-def prepare(recipe: Recipe, folder: str | Path, *, cache: Path | None, tell: Tell) -> Prepared:
+def prepare(
+    recipe: Recipe, folder: str | Path, *, cache: Path | None, tell: Tell, device: str = "cpu"
+) -> Prepared:
     """Read the folder, cut the chips, split them, build the network.
 
     Args:
@@ -113,6 +117,7 @@ def prepare(recipe: Recipe, folder: str | Path, *, cache: Path | None, tell: Tel
         folder: `person/photo.jpg`, or `train|val|test/person/photo.jpg`.
         cache: Where chips and features are kept; None for nowhere.
         tell: Called with (what, done, of how many) while it works.
+        device: Where a frozen trunk computes, as `limner.device.resolve` returns it.
 
     Raises:
         LimnerError: Whatever is wrong with folder, recipe or weights.
@@ -130,7 +135,7 @@ def prepare(recipe: Recipe, folder: str | Path, *, cache: Path | None, tell: Tel
     loss = _loss(recipe, net, kept, split)
     if isinstance(getattr(net.head, "normalise", None), bool):
         setattr(net.head, "normalise", loss.unit_length)  # noqa: B010
-    return Prepared(recipe, kept, pixels, split, net, loss, crop, digest)
+    return Prepared(recipe, kept, pixels, split, net, loss, crop, digest, device)
 
 
 def chips_of(
@@ -290,6 +295,7 @@ def feature_cache(ready: Prepared, *, cache: Path | None, tell: Tell) -> Feature
         seed=ready.recipe.seed,
         folder=cache,
         on_batch=on_batch,
+        device=ready.device,
     )
 
 

@@ -51,6 +51,7 @@ def trunk_features(
             s: functional.normalize(table[torch.from_numpy(r)], dim=1) for s, r in sides.items()
         }
     net, was = module.net, module.net.training
+    module.to(ready.device)
     net.eval()
     found = {}
     with torch.inference_mode():
@@ -58,9 +59,10 @@ def trunk_features(
             parts = [torch.zeros(0, net.width)]
             for start in range(0, len(rows), _BATCH):
                 chips = torch.from_numpy(ready.pixels[rows[start : start + _BATCH]])
-                x = module.prepare(chips.permute(0, 3, 1, 2).float())
-                parts.append(net.features(x).float().reshape(len(chips), -1))
+                x = module.prepare(chips.permute(0, 3, 1, 2).float().to(ready.device))
+                parts.append(net.features(x).float().reshape(len(chips), -1).cpu())
             found[side] = functional.normalize(torch.cat(parts), dim=1)
+    module.cpu()
     net.train(was)
     return {side: rows.clone() for side, rows in found.items()}
 

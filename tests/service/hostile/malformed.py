@@ -136,6 +136,6 @@ def requests(
     r = random.Random(seed)
     for _ in range(count):
         kind = r.choice(KINDS)
-        key = r.choice((*keys, "", "Bearer limner_000000000000_" + "x" * 43))
+        key = r.choice((*keys, *keys, *keys, "", "Bearer limner_000000000000_" + "x" * 43))
         line = f"Authorization: Bearer {key}" if key else "X-Nothing: 1"
         yield kind.__name__.strip("_"), kind(r, host, line)

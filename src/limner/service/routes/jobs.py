@@ -20,7 +20,7 @@ from limner.style import PRESETS, preset
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 JobId = Annotated[str, Path(max_length=64, description="As the job's answer gave it.")]
-Preset = Literal["default", "notes", "classic", "fine", "abstract", "portrait"]
+Preset = Literal["default", "notes", "classic", "fine", "strokes", "abstract", "portrait"]
 Colour = Literal["style", "content", "moments", "histogram"]
 _POLL_S = 0.2
 _HEARTBEAT_S = 15.0
