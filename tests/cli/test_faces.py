@@ -32,9 +32,13 @@ def test_detect_finds_the_face_where_it_is(limner_json, photos):
     assert status == 0
     assert list(answer) == ["faces"]
     (face,) = answer["faces"]
-    assert set(face) == {"box_xyxy", "landmarks_xy", "score"}
+    assert set(face) == {
+        *("box_xyxy", "landmarks_xy", "score", "rotation", "quality", "reason"),
+    }
     assert iou(face["box_xyxy"], COLLINS) > 0.7
     assert face["score"] > 0.8
+    assert (face["rotation"], face["reason"]) == (0.0, None)
+    assert face["quality"] > 0.8
 
 
 def test_detect_of_several_photos_is_a_list_with_their_paths(limner_json, photos):
@@ -100,11 +104,13 @@ def test_a_file_name_that_is_not_utf8_comes_back_as_it_was(photos, tmp_path):
 
 def test_compare_same_and_different(limner_json, photos):
     status, same = limner_json("compare", photos / "collins.png", photos / "collins-mirrored.jpg")
-    assert list(same) == ["verdict", "distance", "threshold", "probability", "embedder"]
-    assert (status, same["verdict"]) == (0, "same")
+    assert list(same) == [
+        *("verdict", "reason", "distance", "threshold", "probability", "embedder"),
+    ]
+    assert (status, same["verdict"], same["reason"]) == (0, "same", None)
     assert same["distance"] <= same["threshold"]
     assert same["probability"] > 0.9
-    assert same["embedder"].startswith("facenet-")
+    assert same["embedder"].startswith("sface-")
     status, other = limner_json("compare", photos / "collins.png", photos / "hopper.jpg")
     assert (status, other["verdict"]) == (1, "different")
     assert other["distance"] > other["threshold"]
@@ -159,7 +165,7 @@ def test_embed_writes_unit_vectors_that_need_no_pickle(limner, photos, tmp_path)
         assert data["photos"].tolist() == [str(photos / "both.jpg")] * 2
         assert data["box_xyxy"].shape == (2, 4)
         assert data["landmarks_xy"].shape == (2, 5, 2)
-        assert str(data["embedder_id"]).startswith("facenet-")
+        assert str(data["embedder_id"]).startswith("sface-")
     assert [p.name for p in tmp_path.iterdir()] == ["faces.npz"]
 
 

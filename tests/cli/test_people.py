@@ -45,7 +45,11 @@ def test_enrol_then_identify(run, run_json, photos):
     (face,) = answer["faces"]
     assert list(face) == [
         "box_xyxy",
+        "landmarks_xy",
         "score",
+        "rotation",
+        "quality",
+        "reason",
         "verdict",
         "person",
         "distance",
@@ -109,7 +113,8 @@ def test_identify_draws_names(run, two, photos, tmp_path):
 def test_verify(run, run_json, two, photos):
     status, answer = run_json("verify", "Eileen Collins", photos / "collins-mirrored.jpg")
     assert (status, answer["verdict"]) == (0, "same")
-    assert list(answer)[:4] == ["verdict", "distance", "threshold", "probability"]
+    assert list(answer)[:5] == ["verdict", "reason", "distance", "threshold", "probability"]
+    assert answer["reason"] is None
     status, answer = run_json("verify", "Eileen Collins", photos / "hopper-turned.jpg")
     assert (status, answer["verdict"]) == (1, "different")
     line = run("verify", "Grace Hopper", photos / "hopper-turned.jpg").stdout
@@ -245,7 +250,7 @@ def test_a_gallery_in_a_folder_that_does_not_exist(limner, photos, tmp_path, fai
 def test_a_gallery_of_another_embedder_is_refused_with_both_ids(run, two, photos, fails):
     for command in (("identify",), ("lookalike",), ("verify", "Grace Hopper"), ("enroll", "X")):
         words = fails(run(*command, photos / "hopper.jpg", "--embedder", "dlib"))
-        assert "facenet-" in words
+        assert "sface-" in words
         assert "dlib-" in words
         assert "re-embed" in words
 

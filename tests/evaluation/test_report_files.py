@@ -247,7 +247,7 @@ def test_command_fit(tmp_path: Path) -> None:
         ),
         (
             ["pairs", "--images", "{images}", "--pairs", "{pairs}", "-o", "{pairs}"],
-            "cannot be made",
+            "would be written over",
         ),
     ],
 )

@@ -157,7 +157,7 @@ def test_yunet_of_any_size_is_the_original_at_its_own_size(original):
     "net",
     [
         torch.nn.Sigmoid(),
-        torch.nn.Conv2d(3, 3, 3, groups=3),
+        torch.nn.ConvTranspose2d(3, 3, 3),
         torch.nn.Conv2d(3, 3, 3, dilation=2),
         torch.nn.Conv2d(3, 4, 3, padding="same"),
         torch.nn.BatchNorm2d(3),

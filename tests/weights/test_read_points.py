@@ -144,4 +144,3 @@ def test_dlib_brings_its_landmarks_along():
     weights.load("dlib")
     assert weights.status("dlib_points").state == "ready"
     assert weights.spec("dlib_points").file in weights.verify("dlib").files
-    assert weights.spec("dlib_points").file in weights.verify("duo").files

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_models_of_this_release():
     assert weights.names() == [
-        *("yunet", "centerface", "facenet", "dlib_points", "dlib", "duo"),
+        *("yunet", "centerface", "facenet", "dlib_points", "dlib", "sface", "duo"),
         *("vgg19", "vgg16", "vgg16_oxford", "alexnet", "vgg16_hed"),
         *("arbitrary_predict", "arbitrary_transform", "arbitrary_style", "multistyle26"),
         *("efficientnet_lite0", "resnet50"),
@@ -50,6 +50,7 @@ def test_the_digests_of_the_design():
         "facenet": "92c3c3f568c43bef41c0e3d2d6ca50b91f46e103bf471acbca5a2d77ea1f17e3",
         "dlib_points": "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888",
         "dlib": "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+        "sface": "fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
         "vgg19": "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
         "vgg16": "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
         "vgg16_oxford": "3be917fb4375d2d57d65f43eb28ab669387c00306bbe407c5aaf78fb5de3ab49",
@@ -74,19 +75,20 @@ def test_torchvisions_file_names_begin_the_digest(name):
 
 
 def test_embedder_ids():
-    assert weights.spec("facenet").embedder_id == "facenet-92c3c3f568c4-p4"
-    assert weights.spec("dlib").embedder_id == "dlib-55533b28a958-p2"
-    assert re.fullmatch(r"duo-[0-9a-f]{12}-p\d+", weights.spec("duo").embedder_id)
+    assert weights.spec("facenet").embedder_id == "facenet-92c3c3f568c4-p5"
+    assert weights.spec("dlib").embedder_id == "dlib-55533b28a958-p3"
+    assert weights.spec("sface").embedder_id == "sface-fb143eea0783-p1"
+    assert re.fullmatch(r"duo-[0-9a-f]{12}-p6", weights.spec("duo").embedder_id)
 
 
 def test_the_composites_id_follows_its_weights():
-    changed = parse(TEXT.replace('name = "dlib", weight = ', 'name = "dlib", weight = 9'))
+    changed = parse(TEXT.replace('name = "sface", weight = ', 'name = "sface", weight = 9'))
     assert changed["duo"].parts[1].weight != weights.spec("duo").parts[1].weight
     assert changed["duo"].embedder_id != weights.spec("duo").embedder_id
 
 
 def test_the_composites_id_follows_its_mirroring():
-    changed = parse(TEXT.replace("weight = 3.0, mirror = true", "weight = 3.0"))
+    changed = parse(TEXT.replace("weight = 2.0, mirror = true", "weight = 2.0"))
     assert not changed["duo"].parts[1].mirror
     assert changed["duo"].embedder_id != weights.spec("duo").embedder_id
 
@@ -119,7 +121,9 @@ def test_every_model_has_a_card(name):
 
 def test_addresses_are_the_authors_own_and_packages_only_named():
     hosts = {urlsplit(s.url).hostname for n in weights.names() for s in weights.spec(n).sources}
-    assert hosts == {None, "github.com", "dlib.net", "download.pytorch.org"}
+    assert hosts == {
+        *(None, "github.com", "dlib.net", "download.pytorch.org", "huggingface.co"),
+    }
     assert not [
         s for n in weights.names() for s in weights.spec(n).sources if s.kind != "url" and s.url
     ]
@@ -144,7 +148,7 @@ def test_addresses_are_the_authors_own_and_packages_only_named():
         ('sha256 = "397923af', 'sha256 = "397923'),
         ('converter = "torchvision"\n\n#', 'converter = "pickle"\n\n#'),
         ("weight = 1.0", "weight = -1.0"),
-        ('name = "dlib", weight', 'name = "dlob", weight'),
+        ('name = "sface", weight', 'name = "sfaze", weight'),
         ("bytes = 232589", "bytes = 0"),
         ("[models.yunet]", "[models.yunet"),
     ],

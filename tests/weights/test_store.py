@@ -348,7 +348,7 @@ class TestConversion:
 
 def test_the_composite_is_its_parts():
     loaded = weights.load("duo")
-    assert [p.spec.name for p in loaded.parts] == ["facenet", "dlib"]
+    assert [p.spec.name for p in loaded.parts] == ["facenet", "sface"]
     assert loaded.files == {}
     assert loaded.digest == registry.spec("duo").sha256
 

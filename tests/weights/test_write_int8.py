@@ -157,7 +157,7 @@ def portraits():
 
     with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file, Image.open(file) as opened:
         hopper = np.array(opened)
-    analyzer = FaceAnalyzer(engine="onnxruntime")
+    analyzer = FaceAnalyzer(embedder="facenet", engine="onnxruntime")
     chips = [
         analyzer.analyze(photo, embed=False, keep_chips=True)[0].chip
         for photo in (skimage.data.astronaut(), hopper)

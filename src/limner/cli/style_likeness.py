@@ -17,11 +17,12 @@ def likeness(photo: str, painted: ImageArray) -> dict[str, Any] | None:
         painted: Shape (H, W, 3), uint8 RGB.
 
     Returns:
-        The pair's verdict, distance, threshold and probability; ``verdict`` is ``no face`` where
-        the painting shows none. None where the photo shows none or the weights cannot be had.
+        The pair's verdict, reason, distance, threshold and probability; ``verdict`` is ``no face``
+        where the painting shows none. None where the photo shows none or the weights cannot be had.
     """
     from limner.faces import FaceAnalyzer
-    from limner.similarity import shipped
+    from limner.faces.quality import NO_FACE
+    from limner.similarity import compare
 
     try:
         with output.fetch_progress():
@@ -30,18 +31,18 @@ def likeness(photo: str, painted: ImageArray) -> dict[str, Any] | None:
     except LimnerError as error:
         output.note(f"likeness: not looked at, {error}")
         return None
-    if not of_photo:
+    if not of_photo or of_photo[0].reason == NO_FACE:
         output.note("likeness: no face is found in the content, so there is none to keep.")
         return None
     if not of_painting:
         output.note("likeness: no face is found in the painting; a lower --strength keeps more.")
-        return {"verdict": "no face", "distance": None, "threshold": None, "probability": None}
+        figures = dict.fromkeys(("reason", "distance", "threshold", "probability"))
+        return {"verdict": "no face", **figures}
     first, second = (faces[0].embedding for faces in (of_photo, of_painting))
-    calibration = shipped(analyzer.embedder_id)
     assert first is not None
     assert second is not None
-    assert calibration is not None
-    pair = calibration.head.judge(first.vector, second.vector, threshold=None)
+    # A painted face is none that a camera would take: it is judged however poor it looks.
+    pair = compare(first, second, accept_unclear=True)
     words = "still recognised" if pair.verdict == "same" else "no longer recognised"
     hint = "" if pair.verdict == "same" else "; a lower --strength or --size 768 keeps more"
     output.note(

@@ -160,11 +160,14 @@ class QualityModel:
         return words
 
 
+NO_FACE = "there may be no face"
+"""The reason of what the detector took for a face but hardly believes."""
+
 _BELOW = {
     "detail": "the face is blurred",
     "texture": "the face is blurred",
     "size": "the face is too small ({pixels} pixels)",
-    "score": "there may be no face",
+    "score": NO_FACE,
     "pitch": "the face is turned up",
     "light": "the face is too dark",
     "contrast": "the face has too little contrast",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 NOT_RECOGNISED = "not recognised"
 NO_FACE = "no face"
+UNCLEAR = "unclear"
 _EXPECTED = {"a stranger": NOT_RECOGNISED, "nobody": NO_FACE}
 
 
@@ -40,19 +41,24 @@ class Row:
 
     @property
     def answer(self) -> str:
-        """The answer, in the words of `expected`."""
+        """The answer, in the words of `expected`, or ``unclear``."""
         if self.match is None:
             return NO_FACE
+        if self.match.verdict == "unclear":
+            return UNCLEAR
         return self.match.person or NOT_RECOGNISED
 
     @property
-    def verdict(self) -> Literal["right", "not found", "WRONG"]:
+    def verdict(self) -> Literal["right", "not found", "not judged", "WRONG"]:
         """Whether the answer is the expected one.
 
-        A stranger whose face was not found was not mistaken for anybody either.
+        A stranger whose face was not found, or too poor to judge by, was not mistaken for anybody
+        either; nor was what is no face and looks like a poor one.
         """
         if self.answer == self.expected:
             return "right"
+        if self.answer == UNCLEAR and self.expected in (NOT_RECOGNISED, NO_FACE):
+            return "not judged"
         unseen = self.expected == NOT_RECOGNISED and self.match is None
         return "not found" if unseen else "WRONG"
 
@@ -78,7 +84,7 @@ class Row:
             self.answer,
             self.photo,
             figures,
-            None if self.match is None else self.match.person is not None,
+            self.match.person is not None if self.match and self.answer != UNCLEAR else None,
             None if self.match is None else self.match.distance,
         )
 

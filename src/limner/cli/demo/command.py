@@ -139,10 +139,13 @@ def _write(
 
 def _report(folder: Path, parts: dict[str, list[Row]], *, json: bool) -> list[str]:
     """Print the table, the paths and what to type next; return what was wrong."""
+    from limner.cli.demo.asking import NO_FACE, UNCLEAR
+
     rows = [row for part in parts.values() for row in part]
     wrong = [row for row in rows if row.verdict == "WRONG"]
-    # A stranger in whose picture no face was found proves nothing: enough must be found.
-    met = [row for row in parts["strangers"] if row.match is not None]
+    # A stranger in whose picture no face was found, or none that can be judged, proves nothing:
+    # enough must be found.
+    met = [row for row in parts["strangers"] if row.answer not in (NO_FACE, UNCLEAR)]
     problems = [f"{row.photo}: expected {row.expected}, got {row.answer}" for row in wrong]
     if len(met) < MIN_STRANGERS:
         problems.append(f"only {len(met)} strangers' faces were found")
@@ -156,9 +159,12 @@ def _report(folder: Path, parts: dict[str, list[Row]], *, json: bool) -> list[st
     output.say()
     for name, part in parts.items():
         right = sum(row.verdict == "right" for row in part)
-        missed = sum(row.verdict == "not found" for row in part)
-        more = f", {missed} not found" if missed else ""
-        output.say(f"{name}: {right} of {len(part)} right{more}.")
+        missed = [
+            f", {count} {word}"
+            for word in ("not found", "not judged")
+            if (count := sum(row.verdict == word for row in part))
+        ]
+        output.say(f"{name}: {right} of {len(part)} right{''.join(missed)}.")
     for problem in problems:
         output.note(f"wrong: {problem}")
     output.say(f"\nAnnotated picture: {picture}")
