@@ -72,7 +72,8 @@ def _recipes(part: dict[str, Any], _: dict[str, Any]) -> str:
         "### The notes' five recipes\n\nThe same people, "
         f"seed {', '.join(map(str, range(part['seeds'])))} (splits, heads, augmentation), "
         f"{part['draws']} draws, the trunk being "
-        "`efficientnet_lite0` where ResNet-50's weights cannot be had. The notes report 66.93, 69.80, 69.72, 69.80 and 70.15 % on data of their own.\n\n"
+        "`efficientnet_lite0` where ResNet-50's weights cannot be had. The notes report "
+        "66.93, 69.80, 69.72, 69.80 and 70.15 % on data of their own.\n\n"
         + _table(columns, rows)
         + f"\n{part['answer']}{_gallery(part['rows'])}"
         + ("" if len(part["rows"]) == 5 else " What is not listed was not measured.")
