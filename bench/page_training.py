@@ -70,11 +70,24 @@ def _recipes(part: dict[str, Any], _: dict[str, Any]) -> str:
     columns = ["recipe", "what", "trunk", "validation", "test", "test, each seed, %", "best epoch"]
     return (
         "### The notes' five recipes\n\nThe same people, "
-        f"{part['seeds']} seeds (splits, heads, augmentation), {part['draws']} draws, the trunk "
-        "being `efficientnet_lite0` where ResNet-50's weights cannot be had. The notes report "
+        f"seed {', '.join(map(str, range(part['seeds'])))} (splits, heads, augmentation), "
+        f"{part['draws']} draws, the trunk being "
+        "`efficientnet_lite0` where ResNet-50's weights cannot be had. The notes report "
         "66.93, 69.80, 69.72, 69.80 and 70.15 % on data of their own.\n\n"
         + _table(columns, rows)
-        + f"\n{part['answer']}\n"
+        + f"\n{part['answer']}{_gallery(part['rows'])}"
+        + ("" if len(part["rows"]) == 5 else " What is not listed was not measured.")
+        + f" Measured on {part['machine']['processor']}.\n"
+    )
+
+
+def _gallery(rows: list[dict[str, Any]]) -> str:
+    """Return what a gallery of the training photos answers without training, where measured."""
+    if "gallery" not in rows[0]:
+        return ""
+    return (
+        " Before any training, the nearest photo in a gallery of the trunk's features is right for "
+        f"{_percent(rows[0]['gallery'])} of the test photos of seed 0."
     )
 
 

@@ -112,6 +112,7 @@ def recipes() -> dict[str, Any]:
             "val_accuracy": row.accuracy("val"),
             "test_accuracy": row.accuracy("test"),
             "test_each": [f["test_accuracy"] for f in row.figures],
+            "gallery": row.figures[0]["test_accuracy_gallery"],
             "best_epochs": list(row.best_epochs),
             "seconds": row.seconds,
         }
@@ -124,6 +125,7 @@ def recipes() -> dict[str, Any]:
         "seeds": seeds,
         "sample_pairing": vars(gain),
         "answer": gain.words(),
+        "machine": machine(),
     }
 
 
