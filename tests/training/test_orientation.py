@@ -248,3 +248,21 @@ def test_everything_in_a_class_folder_is_read_or_named(tmp_path):
     (tmp_path / "none" / "only" / "scan.mha").write_bytes(b"x")
     with pytest.raises(InputError, match=r"no labelled volumes.*left out: only/scan.mha"):
         read_volumes(tmp_path / "none")
+
+
+def test_asking_for_one_file_says_the_real_reason(sides, tmp_path):
+    from typer.testing import CliRunner
+
+    from limner.cli.main import app
+
+    _, folder = sides
+    (tmp_path / "scan.mha").write_bytes(b"x")
+    model = ["--model", str(folder / "model")]
+    done = CliRunner().invoke(app, ["classify", "volume", str(tmp_path / "scan.mha"), *model])
+    assert done.exit_code == 2
+    assert "is no volume that can be read; known are NIfTI" in done.output
+    pixels = np.random.default_rng(0).integers(0, 9, (8, 8))
+    make_slice(pixels, place=0).save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    done = CliRunner().invoke(app, ["classify", "volume", str(tmp_path / "a.dcm"), *model])
+    assert done.exit_code == 0, done.output
+    assert "a.dcm" in done.output
