@@ -86,7 +86,7 @@ def _name(text: str) -> str:
     return Requirement(text).name
 
 
-def test_the_container_and_ci_install_what_is_locked():
+def test_the_container_installs_what_is_locked():
     dockerfile = (ROOT / "Dockerfile").read_text()
     assert "--require-hashes -r requirements/studio.txt" in dockerfile
     assert "--no-deps" in dockerfile
