@@ -3,8 +3,8 @@
 A gallery's own calibration wins over the one that limner ships for its embedder.
 Verification uses the calibrated tau; identification a stricter one, which grows stricter
 with every enrolled photo, so that a stranger is not given somebody's name. Both fall with the
-quality of the worse face, and a face that brings a reason why it is too poor is not judged: the
-verdict is ``unclear``.
+quality of the better face, so that one good face leaves them as they are, and a face that brings a
+reason why it is too poor is not judged: the verdict is ``unclear``.
 """
 
 from __future__ import annotations
