@@ -51,7 +51,7 @@ class NetOptions:
             help="vgg19, vgg16, vgg16_oxford, alexnet, vgg16_hed, facenet, dlib, frmodel, "
             "nn4_small2, small_resnet, or a model of torchvision or timm.",
         ),
-    ] = "vgg16_hed"
+    ] = "vgg16"
     weights: WeightsOption = None
     size: Annotated[
         int | None, typer.Option("--size", min=8, help="Side of the square it reads, pixels.")

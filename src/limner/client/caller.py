@@ -358,7 +358,7 @@ class Client(Transport):
         self,
         photo: Upload,
         *,
-        network: str = "vgg16_hed",
+        network: str = "vgg16",
         layer: str | None = None,
         patches: str | None = None,
         count: int = 12,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from limner.units import Network, TopPatches
     from limner.units.search import Excited
 
-NETWORKS = ("vgg16_hed", "dlib", "facenet", "vgg16", "vgg16_oxford", "vgg19", "alexnet")
+NETWORKS = ("vgg16", "alexnet", "dlib", "facenet", "vgg16_oxford", "vgg19", "vgg16_hed")
 _SIZES = {name: 96 for name in NETWORKS} | {"alexnet": 128, "facenet": 160, "dlib": 150}
 _LAYERS = 5
 _PATCH_PX = 104

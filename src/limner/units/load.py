@@ -27,7 +27,7 @@ def network_names() -> list[str]:
 
 
 def load_network(
-    name: str = "vgg16_hed",
+    name: str = "vgg16",
     *,
     weights: str | Path | None = None,
     size: int | None = None,

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from limner.units import Network, TopPatches
 
 router = APIRouter(prefix="/v1")
-NetworkName = Literal["vgg16_hed", "vgg16", "vgg16_oxford", "vgg19", "alexnet", "facenet", "dlib"]
+NetworkName = Literal["vgg16", "alexnet", "vgg16_oxford", "vgg19", "vgg16_hed", "facenet", "dlib"]
 _ENDINGS = (".csv", ".tsv", ".txt", ".ucr", ".npz", ".nii", ".nii.gz", ".npy")
 _MOST_ITEMS = 1_000
 _MOST_MAPS = 50
@@ -211,7 +211,7 @@ async def units(
     photo: Photo,
     engine: Shared,
     key: Reader,
-    network: Annotated[NetworkName, Form(description="Which network.")] = "vgg16_hed",
+    network: Annotated[NetworkName, Form(description="Which network.")] = "vgg16",
     layer: Annotated[
         str | None,
         Form(description="As /v1/units/{network} lists it.", max_length=200, examples=["conv3_1"]),

@@ -23,7 +23,7 @@ class Models(Schema):
     model_config = example(
         {
             "models": [{"name": "beats", "kind": "series", "classes": ["N", "V"]}],
-            "networks": ["vgg16_hed", "facenet", "dlib"],
+            "networks": ["vgg16", "facenet", "dlib"],
         }
     )
     models: list[ModelOut]
@@ -89,7 +89,7 @@ class Units(Schema):
 
     model_config = example(
         {
-            "network": "vgg16_hed",
+            "network": "vgg16",
             "units": [
                 {
                     "layer": "conv3_1",
@@ -118,7 +118,7 @@ class Layers(Schema):
 
     model_config = example(
         {
-            "network": "vgg16_hed",
+            "network": "vgg16",
             "size_px": 224,
             "layers": [{"layer": "conv1_1", "channels": 64, "size": [3, 3]}],
         }
