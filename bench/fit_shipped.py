@@ -40,6 +40,9 @@ EMBEDDERS = (
 CENTRED = {"sface": 2, "facenet": 1}
 """The embedders that are centred, and how many directions of nuisance are taken from each."""
 
+SAMPLE = 3000
+"""Values of a tensor that are taken from each face, beside its lowest and highest."""
+
 SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 """The shares of a tensor's lowest and highest value that are tried as ends of its grid."""
 
@@ -63,12 +66,14 @@ def fit_ranges(name: str, every: int = 40) -> None:
         photo = images.read(path)
         face = central_face(detector.detect(photo), photo.shape[:2])
         chips.append(embedder.chip(photo, face))
-    found: dict[str, tuple[float, float]] = {}
-    for tensor in names:
-        values = np.concatenate(
-            [session.run([tensor], {"chips": c[None]})[0].ravel() for c in chips]
-        )
-        found[tensor] = _nine_tenths(values) if name == "facenet" else _least_error(values)
+    chance = np.random.default_rng(0)
+    seen: dict[str, list[np.ndarray]] = {tensor: [] for tensor in names}
+    for chip in chips:
+        for tensor, values in zip(names, session.run(names, {"chips": chip[None]}), strict=True):
+            few = chance.choice(values.ravel(), min(values.size, SAMPLE), replace=False)
+            seen[tensor].append(np.append(few, (values.min(), values.max())))
+    rule = _nine_tenths if name == "facenet" else _least_error
+    found = {tensor: rule(np.concatenate(values)) for tensor, values in seen.items()}
     target = REPOSITORY / "src" / "limner" / "weights" / "ranges" / f"{name}.json"
     rows = [f"{json.dumps(t)}: [{low:.5g}, {high:.5g}]" for t, (low, high) in found.items()]
     target.parent.mkdir(exist_ok=True)
@@ -83,7 +88,6 @@ def _nine_tenths(values: np.ndarray) -> tuple[float, float]:
 
 def _least_error(values: np.ndarray) -> tuple[float, float]:
     """Return the ends of the grid of 256 steps that rounds values with the least squared error."""
-    sample = np.random.default_rng(0).choice(values, min(values.size, 400_000), replace=False)
     low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
     best = (np.inf, low, high)
     for share_low in SHARES if low < 0 else (1.0,):
@@ -91,8 +95,8 @@ def _least_error(values: np.ndarray) -> tuple[float, float]:
             ends = low * share_low, high * share_high
             step = max(ends[1] - ends[0], 1e-9) / 255
             zero = round(-ends[0] / step)
-            rounded = (np.clip(np.rint(sample / step) + zero, 0, 255) - zero) * step
-            best = min(best, (float(((rounded - sample) ** 2).mean()), *ends))
+            rounded = (np.clip(np.rint(values / step) + zero, 0, 255) - zero) * step
+            best = min(best, (float(((rounded - values) ** 2).mean()), *ends))
     return best[1], best[2]
 
 

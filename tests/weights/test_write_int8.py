@@ -14,6 +14,7 @@ from limner import weights
 from limner.errors import WeightsError
 from limner.faces.engine import open_session
 from limner.nets.preprocess import Normalise, Preprocess
+from limner.nets.sface import MaxPReLU
 from limner.weights.convert import ranges_of
 from limner.weights.write_int8 import int8_bytes, rounded_tensors
 from limner.weights.write_onnx import onnx_bytes
@@ -192,3 +193,68 @@ def test_a_channel_of_zeros_keeps_its_bias(tmp_path):
     _, stem, left = open_session(tmp_path / "z.onnx").run(None, {"chips": chips})
     np.testing.assert_allclose(stem[:, 2], 0.75, atol=0.02)
     assert (left[:, 1] == 0).all()
+
+
+class Sloped(nn.Module):
+    """Parametric ReLUs of positive and negative slopes, and a head large enough to be rounded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1),
+            MaxPReLU(4),
+            nn.Conv2d(4, 8, 3, stride=2, padding=1),
+            MaxPReLU(8),
+            nn.Conv2d(8, 8, 3, padding=1, groups=8),
+            MaxPReLU(8),
+            nn.Conv2d(8, 128, 1),
+            MaxPReLU(128),
+        )
+        self.flat, self.head = nn.Flatten(), nn.Linear(128 * SIZE * SIZE // 4, 64)
+
+    def forward(self, x):
+        return self.head(self.flat(self.layers(x)))
+
+
+@pytest.fixture(scope="module")
+def sloped():
+    torch.manual_seed(7)
+    net = Sloped()
+    for layer in net.layers[1::2]:
+        nn.init.uniform_(layer.slope, -0.6, 1.0)
+    model = Preprocess(Normalise((127.5,) * 3, (128.0,) * 3), net).eval().requires_grad_(False)
+    data = onnx_bytes(model, size=SIZE, dim=64)
+    chips = np.random.default_rng(8).integers(0, 256, (8, SIZE, SIZE, 3), np.uint8)
+    return net, data, int8_bytes(data, ranges_over(data, chips)), chips
+
+
+def test_parametric_relus_and_large_heads_stay_near_float32(sloped, tmp_path):
+    net, data, quantised, chips = sloped
+    wanted = torch.from_numpy((chips.transpose(0, 3, 1, 2) - 127.5).astype(np.float32) / 128)
+    for layer in net.layers:
+        if isinstance(layer, MaxPReLU):  # the oracle is torch's own
+            wanted = torch.nn.functional.prelu(wanted, layer.slope.flatten())
+        else:
+            wanted = layer(wanted)
+    wanted = net.head(wanted.flatten(1)).detach().numpy()
+    (tmp_path / "b.onnx").write_bytes(quantised)
+    got = open_session(tmp_path / "b.onnx").run(None, {"chips": chips})[0]
+    assert 0 < np.abs(got - wanted).max() < 0.06 * np.abs(wanted).max()
+    cosine = (got * wanted).sum(1) / np.linalg.norm(got, axis=1) / np.linalg.norm(wanted, axis=1)
+    assert cosine.min() > 0.998
+    assert len(quantised) < 0.35 * len(data)
+
+
+def test_parametric_relus_and_large_heads_run_in_integers(sloped, tmp_path):
+    import onnxruntime as ort
+
+    (tmp_path / "b.onnx").write_bytes(sloped[2])
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.log_severity_level = 4
+    ort.InferenceSession(str(tmp_path / "b.onnx"), options, providers=["CPUExecutionProvider"])
+    ops = [n.op_type for n in onnx.load(str(tmp_path / "optimised.onnx")).graph.node]
+    assert (ops.count("QLinearMul"), ops.count("QLinearAdd"), ops.count("QGemm")) == (2, 2, 1)
+    # Only what follows the two convolutions in float32 is compared in float32.
+    assert ops.count("Max") == 2
+    assert ops.count("DequantizeLinear") == 0

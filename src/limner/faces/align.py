@@ -211,19 +211,20 @@ def similarity_transform(source_xy: Matrix, target_xy: Matrix) -> Matrix:
         InputError: If the source points all coincide.
 
     Source: S. Umeyama, "Least-squares estimation of transformation parameters between two
-    point patterns", 1991, equations 38 to 43.
+    point patterns", 1991, equations 38 to 43, whose decomposition is a quotient in the plane: of
+    points as complex numbers t and s about their means, ``sum(t conj(s)) / sum(|s|^2)`` is both
+    turn and scale.
     """
-    mean_s, mean_t = source_xy.mean(axis=0), target_xy.mean(axis=0)
-    centred_s, centred_t = source_xy - mean_s, target_xy - mean_t
-    variance = (centred_s**2).sum() / len(source_xy)
-    if variance <= 0:
+    source, target = (np.ascontiguousarray(p, np.float64) for p in (source_xy, target_xy))
+    s, t = source.view(np.complex128)[:, 0], target.view(np.complex128)[:, 0]
+    mean_s, mean_t = s.mean(), t.mean()
+    s, t = s - mean_s, t - mean_t
+    spread = np.vdot(s, s).real
+    if spread <= 0:
         raise InputError("the landmarks of a face all lie in one point; it cannot be aligned.")
-    u, singular, vt = np.linalg.svd(centred_t.T @ centred_s / len(source_xy))
-    sign = np.array([1.0, 1.0 if np.linalg.det(u @ vt) >= 0 else -1.0])
-    turn = (u * sign) @ vt
-    scale = float((singular * sign).sum() / variance)
-    linear = scale * turn
-    return np.column_stack([linear, mean_t - linear @ mean_s])
+    turn = np.vdot(s, t) / spread
+    shift = mean_t - turn * mean_s
+    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
 
 
 def cut_chip(image: ImageArray, face: Face, crop: Crop, *, size: int) -> ImageArray:

@@ -45,6 +45,12 @@ _PATCH_PX = 160
 _PATCH_SIDE = 2.0
 """The patch that a face is looked at again on, in pixels; its side over the box's longer one."""
 
+TRIED_DEG = (35.0, -35.0)
+"""How a face that is not sure, although its landmarks stand upright, is tried."""
+
+_TRIED_PX = 32
+"""The longer side from which on a face is tried so: a crowd of specks isn't worth the time."""
+
 QUARTERS = (90, 270, 180)
 
 
@@ -126,25 +132,37 @@ class Upright:
 
     def _stand_up(self, image: ImageArray, face: Face) -> Face:
         """Return a face with landmarks and head's box as they are seen when it stands upright."""
-        angle = face.rotation
-        lean = _lean(face, angle)
-        if abs(lean) <= LEANS_DEG:
+        lean = _lean(face, face.rotation)
+        if abs(lean) > LEANS_DEG:
+            return self._followed(image, face, face, lean)
+        if face.score >= SURE_SCORE or _longer_side(face) < _TRIED_PX:
             return face
-        best, side = face, _PATCH_SIDE * _longer_side(face)
+        # Of some heads that lean far the landmarks show nothing: only the score is low.
+        seen = [self._seen_at(image, face, face, face.rotation + turn) for turn in TRIED_DEG]
+        clearest = max((s for s in seen if s), key=lambda s: s.score, default=None)
+        if clearest is None or clearest.score < face.score + BETTER_BY:
+            return face
+        return self._followed(image, face, clearest, _lean(clearest, clearest.rotation))
+
+    def _followed(self, image: ImageArray, face: Face, best: Face, lean: float) -> Face:
+        """Return a face of the photo as it is seen when its landmarks lean no more."""
         for _ in range(LOOKS):
-            angle = _wrapped(
-                angle + np.clip(lean / READ_SHARE, -LARGEST_TURN_DEG, LARGEST_TURN_DEG)
-            )
-            patch = _Patch(_middle(best), side, angle)
-            view = cut_chip(image, face, patch, size=_PATCH_PX)
-            seen = _central(self._detector.detect(view))
-            if seen is None:
-                break
-            best = _from_patch(seen, patch.matrix(face, _PATCH_PX), angle, face)
-            lean = _lean(best, angle)
             if abs(lean) <= LEANS_DEG:
                 break
+            turn = float(np.clip(lean / READ_SHARE, -LARGEST_TURN_DEG, LARGEST_TURN_DEG))
+            seen = self._seen_at(image, face, best, best.rotation + turn)
+            if seen is None:
+                break
+            best, lean = seen, _lean(seen, seen.rotation)
         return best
+
+    def _seen_at(self, image: ImageArray, face: Face, best: Face, angle: float) -> Face | None:
+        """Return a face as it is seen on a patch about its best middle that is turned upright."""
+        patch = _Patch(_middle(best), _PATCH_SIDE * _longer_side(face), _wrapped(angle))
+        seen = _central(self._detector.detect(cut_chip(image, face, patch, size=_PATCH_PX)))
+        if seen is None:
+            return None
+        return _from_patch(seen, patch.matrix(face, _PATCH_PX), patch.angle_deg, face)
 
 
 def _best(faces: Iterable[Face]) -> float:

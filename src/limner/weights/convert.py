@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from limner.nets.preprocess import Preprocess
 
 # Counts up when a converted file changes; older ones are then made again.
-CONVERTER_VERSION = 2
+CONVERTER_VERSION = 3
 
 
 def kinds_of(spec: ModelSpec) -> tuple[str, ...]:

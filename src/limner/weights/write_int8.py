@@ -12,7 +12,7 @@ come with the package, so that converting needs no photographs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ Range = tuple[float, float]
 _INTEGER_OPS = ("Conv", "Add", "Concat", "MaxPool")
 _STEPS = 255  # between the lowest and the highest unsigned byte
 _FLOAT_CONVOLUTIONS = 2  # the first ones: a thirtieth of the work, a third of the error
+_LARGE_HEAD = 2**20  # weights: from there on reading them in float32 is what a matrix costs
 _LARGEST_WEIGHT = 127
 _LARGEST_BIAS = 2**30  # of the 32 bits, which the sums need too
 
@@ -69,8 +70,8 @@ class _Writer(Graph):
         )
         self.grids[tensor] = grid
 
-    def convolution(self, node: onnx.NodeProto) -> None:
-        """Take a convolution over, its weights on the finest grid of each output channel."""
+    def weighted(self, node: onnx.NodeProto) -> None:
+        """Take a convolution or a matrix over, its weights on the finest grid of each output."""
         data, *names = node.input
         weight, *bias = (numpy_helper.to_array(self.stored[n]).astype(np.float64) for n in names)
         step = self.grids[data].scale
@@ -95,6 +96,24 @@ class _Writer(Graph):
         ]
         return self.add("DequantizeLinear", inputs, f"{name}.rounded", axis=0)
 
+    def sloped(self, tensor: str, slope: NDArray[np.float64], output: str) -> str:
+        """Return ``max(x, slope x)`` as ``x + max(0, (slope - 1) x)``: two integer kernels.
+
+        What is added has a grid that begins at zero, which cuts it there.
+        """
+        low = float(self.grids[tensor].scale) * self.grids[tensor].zero
+        factor = slope - 1  # at most 0
+        step = np.float32(max(-factor.min(), 1e-6) / _STEPS)
+        constant = [
+            self.constant(f"{output}.factor", np.rint(factor / step + _STEPS).astype(np.uint8)),
+            self.constant(f"{output}.factor.scale", np.asarray(step)),
+            self.constant(f"{output}.factor.zero", np.asarray(_STEPS, np.uint8)),
+        ]
+        rounded = self.add("DequantizeLinear", constant, f"{output}.factor.rounded")
+        product = self.add("Mul", [self.rounded[tensor], rounded], f"{output}.product")
+        self.quantise(product, _Grid.of(0.0, low * -float(factor.min())), product)
+        return self.add("Add", [self.rounded[tensor], self.rounded[product]], f"{output}.sum")
+
     def take(self, node: onnx.NodeProto, inputs: list[str]) -> None:
         """Take a node over with other inputs."""
         copy = onnx.NodeProto()
@@ -112,11 +131,16 @@ def _weight_scales(weight: NDArray[np.float64]) -> NDArray[np.float32]:
     """
     rows = len(weight)
     peaks = [np.abs(weight).reshape(rows, -1).max(axis=1)]
-    for flat in (weight.reshape(rows, -1), weight.transpose(0, 2, 3, 1).reshape(rows, -1)):
+    orders = [weight] if weight.ndim == 2 else [weight, weight.transpose(0, 2, 3, 1)]
+    for flat in (order.reshape(rows, -1) for order in orders):
         peaks.append(np.abs(flat[:, :-1] + flat[:, 1:]).max(axis=1, initial=0.0))
     # Rounding adds a half to each of the two: from 127 to 128 at most.
     widest = np.maximum(np.max(peaks, axis=0), 1e-12)
     return np.asarray(widest / _LARGEST_WEIGHT, np.float32)
+
+
+def _is_large_head(node: onnx.NodeProto, stored: Mapping[str, onnx.TensorProto]) -> bool:
+    return node.op_type == "Gemm" and np.prod(stored[node.input[1]].dims) >= _LARGE_HEAD
 
 
 def rounded_tensors(graph: onnx.GraphProto) -> list[str]:
@@ -129,18 +153,42 @@ def rounded_tensors(graph: onnx.GraphProto) -> list[str]:
     for node in graph.node:
         for name in node.input:
             read_by.setdefault(name, []).append(node.op_type)
-    stored = {t.name for t in graph.initializer}
+    stored = {t.name: t for t in graph.initializer}
+    made_by = {node.output[0]: node for node in graph.node}
     wanted: dict[str, None] = {}
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
     exact = {node.input[0] for node in convolutions[:_FLOAT_CONVOLUTIONS]}
+    exact |= {
+        node.output[0]
+        for node in convolutions[:_FLOAT_CONVOLUTIONS]
+        if read_by.get(node.output[0]) == ["Mul", "Max"]
+    }
     for node in graph.node:
         if node.op_type == "Conv":
             wanted[node.input[0]] = None
+        elif _is_large_head(node, stored):
+            wanted[node.input[0]] = None
+            if made_by.get(node.input[0], node).op_type == "Flatten":
+                wanted[made_by[node.input[0]].input[0]] = None
         elif node.op_type in _INTEGER_OPS:
             wanted.update(dict.fromkeys(name for name in node.input if name not in stored))
         if node.op_type in (*_INTEGER_OPS, "Relu") and read_by.get(node.output[0]) != ["Relu"]:
             wanted[node.output[0]] = None
     return [name for name in wanted if name not in exact]
+
+
+def _slopes(graph: onnx.GraphProto, needed: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    """Return the slopes of the graph's ``Max(x, Mul(x, slope))``, by what `Mul` gives."""
+    stored = {t.name: t for t in graph.initializer}
+    read = {node.input[1]: node.input[0] for node in graph.node if node.op_type == "Max"}
+    return {
+        node.output[0]: numpy_helper.to_array(stored[node.input[1]]).astype(np.float64)
+        for node in graph.node
+        if node.op_type == "Mul"
+        and node.input[1] in stored
+        and read.get(node.output[0]) == node.input[0]
+        and node.input[0] in needed
+    }
 
 
 def int8_bytes(data: bytes, ranges: Mapping[str, Range]) -> bytes:
@@ -165,10 +213,15 @@ def int8_bytes(data: bytes, ranges: Mapping[str, Range]) -> bytes:
             "they are measured by `python bench/fit_shipped.py`."
         )
     writer = _Writer(model.graph)
+    slopes = _slopes(model.graph, needed)
     for node in model.graph.node:
         output = source = node.output[0]
-        if node.op_type == "Conv" and node.input[0] in writer.rounded:
-            writer.convolution(node)
+        if node.op_type in ("Conv", "Gemm") and node.input[0] in writer.rounded:
+            writer.weighted(node)
+        elif output in slopes:
+            continue  # `sloped` writes it
+        elif node.op_type == "Max" and node.input[0] in writer.grids:
+            source = writer.sloped(node.input[0], slopes[node.input[1]], output)
         elif node.op_type == "Relu" and output in needed and node.input[0] not in needed:
             # A grid that begins at zero cuts what is below: the ReLU itself is not needed.
             source = node.input[0]
@@ -176,8 +229,9 @@ def int8_bytes(data: bytes, ranges: Mapping[str, Range]) -> bytes:
             writer.take(node, [writer.rounded.get(name, name) for name in node.input])
         if output in needed:
             grid = _Grid.of(0.0 if node.op_type == "Relu" else ranges[output][0], ranges[output][1])
-            if node.op_type == "MaxPool" and node.input[0] in writer.grids:
-                grid = writer.grids[node.input[0]]  # the largest of some bytes is one of them
+            before = writer.grids.get(node.input[0])
+            if node.op_type in ("MaxPool", "Flatten") and before:
+                grid = before  # their bytes are those that they read
             writer.quantise(output, grid, source)
     used = {name for node in writer.nodes for name in node.input}
     kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
