@@ -123,12 +123,29 @@ def _print_version(value: bool) -> None:
         raise typer.Exit
 
 
+def _allow_licences(policy: str | None) -> None:
+    if policy is not None:
+        from limner.weights import licences
+
+        os.environ[licences.VARIABLE] = policy
+        licences.policy()  # another word is refused before any work
+
+
 @app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version.", callback=_print_version)
     ] = False,
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            help="Use models of any licence, or only those whose weights have a permissive one "
+            "(permissive), whatever the command.",
+            metavar="any|permissive",
+            callback=_allow_licences,
+        ),
+    ] = None,
 ) -> None:
     """Know a face: find, compare, enrol and recognise faces in your photos, on your machine."""
     if context.invoked_subcommand is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -16,13 +16,24 @@ app = typer.Typer(
 
 
 @app.command("list")
-def list_models(*, json: JsonOption = False) -> None:
-    """List the models, and which of them are in the cache."""
+def list_models(
+    *,
+    licence: Annotated[
+        Literal["any", "permissive"] | None,
+        typer.Option(help="Of which licences; default: as `limner --licence` or LIMNER_LICENCE."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """List the models, which of them are in the cache, and what may be done with them."""
     from limner import weights
+    from limner.weights import licences
 
+    policy = licence or licences.policy()
     entries: list[dict[str, Any]] = []
     for name in weights.names():
         spec, status = weights.spec(name), weights.status(name)
+        if policy == "permissive" and not licences.is_permissive(spec):
+            continue
         entries.append(
             {
                 "name": name,
@@ -34,20 +45,27 @@ def list_models(*, json: JsonOption = False) -> None:
                 "source": status.source,
                 "embedder_id": spec.embedder_id if spec.task == "embedder" else None,
                 "licence": spec.licence,
+                "spdx": list(licences.spdx_of(spec)),
+                "permissive": licences.is_permissive(spec),
+                "commercial": licences.commercial(spec),
                 "training_data": spec.training_data,
                 "paper": spec.paper,
                 "published": spec.published,
             }
         )
     if wants_json():
-        emit_json({"models": entries})
+        emit_json({"models": entries, "not_covered": licences.NOT_COVERED})
         return
     rows = [
-        (e["name"], e["task"], e["dim"], e["state"], _megabytes(e["bytes"]), e["licence"])
+        (
+            *(e["name"], e["task"], e["dim"], e["state"], _megabytes(e["bytes"]), e["licence"]),
+            e["commercial"],
+        )
         for e in entries
     ]
-    columns = ("name", "task", "dim", "state", "MB", "licence")
+    columns = ("name", "task", "dim", "state", "MB", "licence", "commercial use")
     print_table(columns, rows, right=("dim", "MB"))
+    say(licences.NOT_COVERED)
 
 
 @app.command()

@@ -88,7 +88,7 @@ class Verdicts:
         middle = head.threshold if tau is None else tau
         if rule is not None:
             head = replace(head, slope=rule.slope(head.slope, qualities))
-            middle = rule.threshold(middle, qualities)
+            middle = rule.middle(middle, qualities)
         return float(head.probability(distance, threshold=middle))
 
     def _chosen(

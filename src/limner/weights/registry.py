@@ -144,7 +144,9 @@ class ModelSpec:
         converter: How the original file becomes what inference reads: `as_is`, `any_size`
             (an ONNX graph whose fixed height and width are set free), by a reader of its own,
             or `composite` for a model made of others.
-        licence: Of the weights.
+        licence: Of the weights, in words.
+        spdx: The SPDX identifier of the licence under which those who made the weights gave them
+            away; empty where only somebody who passes them on names one, and for a composite.
         training_data: What the weights learnt from.
         paper: Where the network is described.
         published: Accuracy as published by others.
@@ -187,6 +189,7 @@ class ModelSpec:
     std: tuple[float, ...] = ()
     dim: int | None = None
     int8: bool = False
+    spdx: str = ""
     file: str = ""
     sha256: str = ""
     bytes: int = 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from limner.errors import WeightsError
-from limner.weights import registry
+from limner.weights import licences, registry
 from limner.weights.cache import (
     HOME_VARIABLE,
     SIDECAR,
@@ -123,7 +123,8 @@ def load(
 
     Raises:
         UnknownNameError: If the registry has no model of that name.
-        WeightsError: If no source delivered, a file is damaged, or the cache cannot be written.
+        WeightsError: If no source delivered, a file is damaged, the cache cannot be written, or
+            the model's licence is not one that `limner.weights.licences` lets be used.
     """
     return ensure(
         registry.spec(name), progress=progress, offline=offline, kinds=kinds, thorough=thorough
@@ -139,6 +140,7 @@ def ensure(
     thorough: bool = False,
 ) -> Loaded:
     """Do what `load` does, for a model that need not be in the registry."""
+    licences.require(spec)
     for other in spec.needs:
         load(other, progress=progress, offline=offline, thorough=thorough)
     if spec.converter == "composite":
