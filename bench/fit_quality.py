@@ -11,15 +11,14 @@ import json
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from sklearn.metrics import roc_auc_score
 from sklearn.neural_network import MLPClassifier
 
 from common import REPOSITORY
+from fit_probability import fit_drops
 from limner.faces import FusedEmbedder, NetworkEmbedder, Reading, load_embedder
 from limner.faces.quality import GENERAL, SIGNALS
 from limner.similarity import Calibration, QualityRule
-from limner.similarity.logistic import sigmoid
 from spoiled import Spoiled, spoiled_faces
 
 SHIPPED = REPOSITORY / "src" / "limner" / "similarity" / "shipped"
@@ -152,6 +151,10 @@ class Pairs:
         return Pairs(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
 
 
+def _taus(tau: float, drop: float, pairs: Pairs) -> np.ndarray:
+    return np.maximum(0.0, tau - drop * np.maximum(0.0, GOOD - pairs.better))
+
+
 def tau_drop_for(pairs: dict[str, Pairs], counts: dict[str, int], tau: float) -> float:
     """Return the smallest drop at which no kind of spoiling has too many strangers alike.
 
@@ -161,7 +164,7 @@ def tau_drop_for(pairs: dict[str, Pairs], counts: dict[str, int], tau: float) ->
     worst = np.array(
         [
             max(
-                float((p.d <= tau - drop * np.maximum(0.0, GOOD - p.better)).sum()) / counts[kind]
+                float((p.d <= _taus(tau, drop, p)).sum()) / counts[kind]
                 for kind, p in pairs.items()
             )
             for drop in drops
@@ -171,41 +174,25 @@ def tau_drop_for(pairs: dict[str, Pairs], counts: dict[str, int], tau: float) ->
 
 
 def fit_rule(spoiled: Spoiled, faces: Faces, quality: np.ndarray) -> tuple[QualityRule, dict]:
-    """Return what quality does to the head, and by kind what it does to strangers and to friends.
+    """Return what quality does to the head, and by kind what it does to strangers.
 
-    The drop of tau is the smallest that keeps strangers apart; that of the slope the likeliest.
+    The drop of tau is the smallest that keeps strangers apart; those of the probability are the
+    likeliest ones.
     """
     halves = {}
     for half, own in (("fitted", spoiled.fitted), ("other", ~spoiled.fitted)):
         two = pairs_of_two(spoiled, own)
         strangers = {k: Pairs.of(faces, quality, a, b, False) for k, (a, b) in two.items()}
-        counts = {kind: len(a) for kind, (a, _) in two.items()}
-        friends = Pairs.of(faces, quality, *pairs_of_one(spoiled, own), True)
-        halves[half] = strangers, counts, friends
-    strangers, counts, friends = halves["fitted"]
-    tau_drop = tau_drop_for(strangers, counts, faces.tau)
-
-    def probability(slope_drop: float, p: Pairs) -> np.ndarray:
-        slope = faces.slope * np.exp(-slope_drop * np.maximum(0.0, GOOD - p.worse))
-        return sigmoid(slope * (faces.tau - tau_drop * np.maximum(0.0, GOOD - p.better) - p.d))
-
-    def loss(slope_drop: float, p: Pairs) -> float:
-        q = np.clip(probability(slope_drop, p), 1e-9, 1 - 1e-9)
-        # Both kinds of pairs count alike, however many there are.
-        return -float(np.log(q[p.same]).mean() + np.log(1 - q[~p.same]).mean()) / 2
-
-    both = Pairs.joined([*strangers.values(), friends])
-    slope_drop = float(minimize_scalar(loss, bounds=(0, 8), args=(both,), method="bounded").x)
-    strangers, counts, friends = halves["other"]
-    both = Pairs.joined([*strangers.values(), friends])
-    figures = {
-        "log_loss": loss(slope_drop, both),
-        "strangers_same_percent": {
-            kind: round(100 * float((probability(0, p) >= 0.5).sum()) / counts[kind], 2)
-            for kind, p in strangers.items()
-        },
+        halves[half] = strangers, {kind: len(a) for kind, (a, _) in two.items()}
+    tau_drop = tau_drop_for(*halves["fitted"], faces.tau)
+    short = np.maximum(0.0, GOOD - quality)
+    slope, middle, figures = fit_drops(spoiled, faces.rows, short, faces.tau, faces.slope)
+    strangers, counts = halves["other"]
+    figures["strangers_same_percent"] = {
+        kind: round(100 * float((p.d <= _taus(faces.tau, tau_drop, p)).sum()) / counts[kind], 2)
+        for kind, p in strangers.items()
     }
-    rule = QualityRule(GOOD, round(tau_drop, 4), round(slope_drop, 4), figures)
+    rule = QualityRule(GOOD, round(tau_drop, 4), slope, middle, figures)
     unclear = {
         str(k): round(float((quality[(spoiled.kind == k) & ~spoiled.fitted] < FLOOR).mean()), 3)
         for k in np.unique(spoiled.kind)
