@@ -130,26 +130,17 @@ def fit_model(spoiled: Spoiled, faces: Faces) -> tuple[dict, np.ndarray, dict]:
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Judged pairs: distance, the better and the worse quality, and whether it is one person."""
+    """Pairs of strangers that can be judged: their distance, and the better quality."""
 
     d: np.ndarray
     better: np.ndarray
-    worse: np.ndarray
-    same: np.ndarray
 
     @staticmethod
-    def of(faces: Faces, quality: np.ndarray, a: np.ndarray, b: np.ndarray, same: bool) -> Pairs:
+    def of(faces: Faces, quality: np.ndarray, a: np.ndarray, b: np.ndarray) -> Pairs:
         """Return the pairs (a, b) that can be judged."""
         judged = np.minimum(quality[a], quality[b]) >= FLOOR
         a, b = a[judged], b[judged]
-        better, worse = np.maximum(quality[a], quality[b]), np.minimum(quality[a], quality[b])
-        return Pairs(distances(faces.rows, a, b), better, worse, np.full(len(a), same))
-
-    @staticmethod
-    def joined(parts: list[Pairs]) -> Pairs:
-        """Return all of several."""
-        names = ("d", "better", "worse", "same")
-        return Pairs(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
+        return Pairs(distances(faces.rows, a, b), np.maximum(quality[a], quality[b]))
 
 
 def _taus(tau: float, drop: float, pairs: Pairs) -> np.ndarray:
@@ -183,7 +174,7 @@ def fit_rule(spoiled: Spoiled, faces: Faces, quality: np.ndarray) -> tuple[Quali
     halves = {}
     for half, own in (("fitted", spoiled.fitted), ("other", ~spoiled.fitted)):
         two = pairs_of_two(spoiled, own)
-        strangers = {k: Pairs.of(faces, quality, a, b, False) for k, (a, b) in two.items()}
+        strangers = {k: Pairs.of(faces, quality, a, b) for k, (a, b) in two.items()}
         halves[half] = strangers, {kind: len(a) for kind, (a, _) in two.items()}
     tau_drop = tau_drop_for(*halves["fitted"], faces.tau)
     short = np.maximum(0.0, GOOD - quality)

@@ -10,13 +10,19 @@ import pytest
 
 from limner.errors import InputError
 from limner.similarity import Calibration, PairHead
-from limner.similarity.quality_rule import QualityRule
+from limner.similarity.quality_rule import Drop, QualityRule
 from limner.similarity.verdicts import Verdicts
 from limner.types import Embedding
 
 ID = "toy-0123456789ab-p1"
 TAU, SLOPE = 1.0, 8.0
-RULE = QualityRule(good=0.9, tau_drop=0.5, slope_drop=1.5, figures={"auc": 0.9})
+RULE = QualityRule(
+    good=0.9,
+    tau_drop=0.5,
+    slope_drop=Drop(worse=1.5, better=0.4),
+    middle_drop=Drop(worse=-0.2, better=0.3),
+    figures={"auc": 0.9},
+)
 
 
 def calibration(rule: QualityRule | None = RULE) -> Calibration:
@@ -47,11 +53,13 @@ def test_a_pair_is_judged_by_the_formula(a, b, distance):
     better = max(1.0 if q is None else q for q in (a, b))
     worse = min(1.0 if q is None else q for q in (a, b))
     tau = max(0.0, 1.0 - 0.5 * max(0.0, 0.9 - better))
-    slope = 8.0 * math.exp(-1.5 * max(0.0, 0.9 - worse))
+    short_w, short_b = max(0.0, 0.9 - worse), max(0.0, 0.9 - better)
+    slope = 8.0 * math.exp(-1.5 * short_w - 0.4 * short_b)
+    middle = 1.0 + 0.2 * short_w - 0.3 * short_b
     found = verdicts().compare(*pair(distance, a, b, CLEAR))
     assert found.threshold == pytest.approx(tau)
     assert found.probability == pytest.approx(
-        1 / (1 + math.exp(-slope * (tau - distance))), abs=1e-5
+        1 / (1 + math.exp(-slope * (middle - distance))), abs=1e-5
     )
     wanted = "same" if distance <= tau else "unclear" if distance <= TAU else "different"
     assert found.verdict == wanted
@@ -131,7 +139,29 @@ def test_a_calibration_keeps_its_rule_and_one_without_it_loads(tmp_path):
     assert Calibration.load(path).quality is None
 
 
-@pytest.mark.parametrize("values", [(1.1, 0, 0), (0.5, -0.1, 0), (0.5, 0, float("nan"))])
+def test_a_rule_from_before_the_middle_moved_means_what_it_meant():
+    old = {"good": 0.9, "tau_drop": 0.5, "slope_drop": 1.5, "figures": {}}
+    rule = QualityRule.from_json(old)
+    assert (rule.slope_drop, rule.middle_drop) == (Drop(worse=1.5), Drop(better=0.5))
+    for qualities in ((0.4, 0.6), (0.95, 0.1)):
+        assert rule.middle(1.0, qualities) == pytest.approx(rule.threshold(1.0, qualities))
+
+
+@pytest.mark.parametrize("drop", ["slope_drop", "middle_drop"])
+def test_drops_that_are_no_drops_are_refused(tmp_path, drop):
+    path = tmp_path / "own.json"
+    calibration().save(path)
+    document = json.loads(path.read_text())
+    for wrong in ({"worst": 1.0}, {"worse": float("nan")}, "much"):
+        document["quality"][drop] = wrong
+        path.write_text(json.dumps(document))
+        with pytest.raises(InputError):
+            Calibration.load(path)
+
+
+@pytest.mark.parametrize(
+    "values", [(1.1, 0), (0.5, -0.1), (0.5, float("nan")), (0.5, 0, Drop(worse=math.inf))]
+)
 def test_unusable_rules_are_refused(values):
     with pytest.raises(InputError, match="a quality rule needs"):
         QualityRule(*values)

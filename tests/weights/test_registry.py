@@ -77,8 +77,8 @@ def test_torchvisions_file_names_begin_the_digest(name):
 def test_embedder_ids():
     assert weights.spec("facenet").embedder_id == "facenet-92c3c3f568c4-p5"
     assert weights.spec("dlib").embedder_id == "dlib-55533b28a958-p3"
-    assert weights.spec("sface").embedder_id == "sface-fb143eea0783-p1"
-    assert re.fullmatch(r"duo-[0-9a-f]{12}-p6", weights.spec("duo").embedder_id)
+    assert weights.spec("sface").embedder_id == "sface-fb143eea0783-p2"
+    assert re.fullmatch(r"duo-[0-9a-f]{12}-p7", weights.spec("duo").embedder_id)
 
 
 def test_the_composites_id_follows_its_weights():

@@ -19,7 +19,7 @@ VARIABLE = "LIMNER_LICENCE"
 """The environment variable that holds the policy; child processes inherit it."""
 
 PERMISSIVE = frozenset({"Apache-2.0", "BSD-3-Clause", "CC-BY-4.0", "CC0-1.0", "MIT"})
-"""SPDX identifiers of licences that allow commercial use and changes; all but CC0 ask for credit."""
+"""SPDX identifiers of licences that allow commercial use; all but CC0 ask for credit."""
 
 NOT_COVERED = (
     "A permissive licence covers the weights, not the photographs they learnt from, most of which "
