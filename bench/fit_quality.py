@@ -24,13 +24,14 @@ from spoiled import Spoiled, spoiled_faces
 SHIPPED = REPOSITORY / "src" / "limner" / "similarity" / "shipped"
 TARGET = REPOSITORY / "src" / "limner" / "faces" / "data" / "quality.json"
 HIDDEN = 12
-GOOD = 0.995
-"""From this quality on a face counts as good: most sharp ones lie just below (median 0.98; of duo
-0.99). Of 0.98, 0.99, 0.995 and 1 it keeps shaken strangers apart best without losing friends."""
+GOODS = (0.98, 0.99, 0.995, 1.0)
+"""From which quality on a face counts as good; sharp ones have about 0.98 to 0.99. The lowest is
+taken that keeps strangers apart on the people it was not fitted on, whatever was done to them."""
 FLOOR = 0.4
 """A face of lower quality is too poor to judge: it is missed more often than recognised."""
-STRANGERS = 0.01
-"""At most this share of strangers spoiled alike may be called the same, whatever was done."""
+STRANGERS, APART = 0.01, 0.015
+"""At most this share of strangers spoiled alike may be called the same, whatever was done: the aim
+on the people that are fitted on, and what has to hold on the others."""
 OUTER = 0.002
 """A limit is where this share of the sharp faces lies beyond."""
 
@@ -143,25 +144,24 @@ class Pairs:
         return Pairs(distances(faces.rows, a, b), np.maximum(quality[a], quality[b]))
 
 
-def _taus(tau: float, drop: float, pairs: Pairs) -> np.ndarray:
-    return np.maximum(0.0, tau - drop * np.maximum(0.0, GOOD - pairs.better))
+def called_same(
+    pairs: dict[str, Pairs], counts: dict[str, int], tau: float, drop: float, good: float
+) -> dict[str, float]:
+    """Return the share of strangers within the threshold, by what was done to them."""
+    return {
+        kind: float((p.d <= np.maximum(0.0, tau - drop * np.maximum(0.0, good - p.better))).sum())
+        / counts[kind]
+        for kind, p in pairs.items()
+    }
 
 
-def tau_drop_for(pairs: dict[str, Pairs], counts: dict[str, int], tau: float) -> float:
+def tau_drop_for(pairs: dict[str, Pairs], counts: dict[str, int], tau: float, good: float) -> float:
     """Return the smallest drop at which no kind of spoiling has too many strangers alike.
 
     Where no drop does that, the smallest at which the worst kind has about as few as it can.
     """
     drops = np.linspace(0.0, 2 * tau, 81)
-    worst = np.array(
-        [
-            max(
-                float((p.d <= _taus(tau, drop, p)).sum()) / counts[kind]
-                for kind, p in pairs.items()
-            )
-            for drop in drops
-        ]
-    )
+    worst = np.array([max(called_same(pairs, counts, tau, t, good).values()) for t in drops])
     return float(drops[np.argmax(worst <= max(STRANGERS, worst.min() + 0.001))])
 
 
@@ -176,15 +176,19 @@ def fit_rule(spoiled: Spoiled, faces: Faces, quality: np.ndarray) -> tuple[Quali
         two = pairs_of_two(spoiled, own)
         strangers = {k: Pairs.of(faces, quality, a, b) for k, (a, b) in two.items()}
         halves[half] = strangers, {kind: len(a) for kind, (a, _) in two.items()}
-    tau_drop = tau_drop_for(*halves["fitted"], faces.tau)
-    short = np.maximum(0.0, GOOD - quality)
+    for good in GOODS:
+        tau_drop = tau_drop_for(*halves["fitted"], faces.tau, good)
+        shares = called_same(*halves["other"], faces.tau, tau_drop, good)
+        if max(shares.values()) <= APART:
+            break
+    else:  # an embedder that no drop mends
+        good = GOODS[0]
+        tau_drop = tau_drop_for(*halves["fitted"], faces.tau, good)
+        shares = called_same(*halves["other"], faces.tau, tau_drop, good)
+    short = np.maximum(0.0, good - quality)
     slope, middle, figures = fit_drops(spoiled, faces.rows, short, faces.tau, faces.slope)
-    strangers, counts = halves["other"]
-    figures["strangers_same_percent"] = {
-        kind: round(100 * float((p.d <= _taus(faces.tau, tau_drop, p)).sum()) / counts[kind], 2)
-        for kind, p in strangers.items()
-    }
-    rule = QualityRule(GOOD, round(tau_drop, 4), slope, middle, figures)
+    figures["strangers_same_percent"] = {k: round(100 * v, 2) for k, v in shares.items()}
+    rule = QualityRule(good, round(tau_drop, 4), slope, middle, figures)
     unclear = {
         str(k): round(float((quality[(spoiled.kind == k) & ~spoiled.fitted] < FLOOR).mean()), 3)
         for k in np.unique(spoiled.kind)
