@@ -187,10 +187,11 @@ def style_terms() -> None:
     for column, (image, index, title) in enumerate(
         ((a, 0, "content C"), (noisy, 2, "C with noise"), (b, 1, "another picture"))
     ):
-        cost = float(content_cost(held[index]["relu4_1"], held[0]["relu4_1"], kind="target"))
+        cost = float(content_cost(held[index]["relu4_1"], held[0]["relu4_1"], kind="half_sum"))
         axes = made.add_subplot(1, 3, column + 1)
         picture(axes, image, title)
-        axes.set_xlabel(f"J_content at relu4_1: {cost:.2f}", fontsize=9, color=INK, **FONT)
+        words = f"½ ‖a(C) - a(G)‖² = {cost / 1e6:.2f} million"
+        axes.set_xlabel(words, fontsize=8.5, color=INK, **FONT)
     save(made, "content-cost")
     made = figure((7.2, 4.2))
     for row, (image, index) in enumerate(((a, 0), (b, 1))):

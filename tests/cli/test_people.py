@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from limner import images
 from limner.faces import FaceAnalyzer
 from limner.gallery import Gallery
+from limner.gallery.chips import cut_surroundings
 
 
 @pytest.fixture
@@ -143,6 +145,38 @@ def test_lookalike_ranks_without_a_verdict(run, run_json, two, photos):
     assert "verdict" not in json.dumps(answer)
     assert len(run_json("lookalike", photos / "stranger.png", "--top", 1)[1]["lookalikes"]) == 1
     assert "Grace Hopper" in run("lookalike", photos / "hopper.jpg").stdout
+
+
+def test_lookalikes_are_drawn_side_by_side(run, tmp_path, photos):
+    shutil.copy(photos / "hopper.jpg", tmp_path / "h.jpg")
+    assert run("enroll", "Grace Hopper", tmp_path / "h.jpg").exit_code == 0
+    assert run("enroll", "Eileen Collins", photos / "collins.png", "--keep-chips").exit_code == 0
+    out = tmp_path / "like.png"
+    asked = (photos / "hopper-turned.jpg").resolve()  # an absolute path of a jpg, as in the notes
+    words = ("lookalike", asked, "--draw", out)
+    assert run(*words).exit_code == 0
+    left = 28 + 168 + 2 * 22
+    first = images.read(out)[56 : 56 + 168, left : left + 168].astype(float)
+    second = images.read(out)[56 : 56 + 168, left + 190 : left + 190 + 168].astype(float)
+    for found, name in ((first, "hopper.jpg"), (second, "collins.png")):
+        face = FaceAnalyzer(embedder=None).analyze(photos / name)[0]
+        cut = cut_surroundings(images.read(photos / name), face.box_xyxy)
+        side = min(cut.shape[:2])
+        top, edge = (cut.shape[0] - side) // 2, (cut.shape[1] - side) // 2
+        square = Image.fromarray(cut[top : top + side, edge : edge + side]).resize((168, 168))
+        assert np.abs(found - np.asarray(square, float)).mean() < 6, name
+    # The enrolled photo has gone: its place is taken by a letter, and that is said.
+    (tmp_path / "h.jpg").unlink()
+    again = run(*words)
+    assert "no picture is kept" in again.stderr
+    first = images.read(out)[56 : 56 + 168, left : left + 168]
+    assert (first[:20] == (223, 228, 232)).all()
+    # Another photo in its place is not shown as hers.
+    shutil.copy(photos / "collins.png", tmp_path / "h.jpg")
+    assert "no picture is kept" in run(*words).stderr
+    refused = run("lookalike", tmp_path / "h.jpg", "--draw", tmp_path / "h.jpg")
+    assert refused.exit_code == 2
+    assert (tmp_path / "h.jpg").read_bytes() == (photos / "collins.png").read_bytes()
 
 
 def test_people_rename_merge_forget(run, run_json, two, photos):

@@ -74,9 +74,22 @@ def test_the_notes_preset_reports(folder):
         *("--encoder", "vgg16_hed", "--steps", "4", "--report-every", "2", "--no-preview"),
     )
     assert done.exit_code == 0, done.stderr
-    lines = [line for line in done.stderr.splitlines() if "content" in line]
-    assert [line.split()[0] for line in lines] == ["2/4", "4/4"]
+    lines = [line for line in done.stderr.splitlines() if "Content Loss" in line]
+    assert [line.split(",")[0] for line in lines] == ["Epoch = 2", "Epoch = 4"]
     assert "stands in" in done.stderr
+
+
+def test_the_costs_that_are_said_add_up(folder):
+    done = call(
+        *("content.png", "style.png", "-o", "out.png", *SMALL, "--alpha", "3", "--beta", "50"),
+        *("--smoothness", "0", "--report-every", "1", "--no-preview"),
+    )
+    assert done.exit_code == 0, done.stderr
+    lines = [line.split() for line in done.stderr.splitlines() if " content " in line]
+    assert lines
+    for words in lines:
+        total, content, style = (float(words[i]) for i in (2, 4, 6))
+        assert total == pytest.approx(content + style, rel=1e-4)
 
 
 def test_a_preview_is_there_while_it_paints_and_gone_afterwards(folder, monkeypatch):

@@ -32,7 +32,7 @@ def face(
     from limner import images
     from limner.cli import photos as work
     from limner.cli import writing
-    from limner.cli.answer_sheet import draw_answer
+    from limner.cli.answer_sheet import Likeness, draw_answer
     from limner.training.answer import classify_face
     from limner.training.model_folder import read_model
 
@@ -46,7 +46,10 @@ def face(
         found = work.one_face(analyzer, photo, which)
     answer = classify_face(known, image, found, top=top)
     if draw is not None:
-        faces = [(g.person, g.probability, g.thumbnail) for g in answer.guesses]
+        faces = [
+            Likeness(g.person, g.probability, f"{100 * g.probability:.1f} %", g.thumbnail)
+            for g in answer.guesses
+        ]
         images.write(draw, draw_answer(answer.chip, faces, title="this face"))
     if json:
         output.emit_json(

@@ -223,6 +223,10 @@ def lookalike(
     photo: PhotoArgument,
     *,
     top: Annotated[int, typer.Option("--top", min=1, help="How many people to list.")] = 5,
+    draw: Annotated[
+        str | None,
+        typer.Option("--draw", metavar="OUT.jpg", help="The face and theirs, side by side."),
+    ] = None,
     gallery: GalleryOption = None,
     pick: PickOptions,
     model: ModelOptions,
@@ -231,13 +235,17 @@ def lookalike(
 ) -> None:
     """List the people who look most like the face in a photo; no verdict."""
     from limner.cli import photos as work
+    from limner.cli import writing
     from limner.cli.galleries import open_gallery
 
     which = work.which_face(pick)
+    writing.check_draw_target(draw, [photo])
     with open_gallery(gallery) as people:
         analyzer = people.analyzer(find, model)
         face = work.one_face(analyzer, photo, which)
         ranked = people.gallery.lookalike(work.embedding_of(face), top=top)
+        if draw is not None:
+            writing.draw_lookalikes(draw, photo, face, ranked, people.gallery)
     if json:
         plain = face.to_json()
         output.emit_json(

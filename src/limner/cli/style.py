@@ -141,7 +141,11 @@ def _options(look: LookOptions, run: RunOptions) -> tuple[StyleOptions, str | No
         )
         for name in names.split()
     }
-    changes["style_kind"] = look.style_cost
+    changes |= {
+        "content_kind": look.content_cost,
+        "style_kind": look.style_cost,
+        "noise": look.noise_ratio,
+    }
     if look.layers is not None:
         changes["style_layers"] = parse_weighted(look.layers)
     if look.content_layers is not None:
@@ -336,11 +340,21 @@ def _progress(
                 advance()
             coats = 0
             if options.report_every and step.call % options.report_every == 0:
-                terms = step.terms
-                output.note(
-                    f"{step.call}/{step.calls}  total {terms.total:.6g}  content "
-                    f"{terms.content:.6g}  style {terms.style:.6g}  "
-                    f"{time.perf_counter() - began:.0f} s"
-                )
+                output.note(_costs(step, options, time.perf_counter() - began))
 
         yield on_start, on_step
+
+
+def _costs(step: Step, options: StyleOptions, seconds: float) -> str:
+    """Return the line on a closure call's costs; the parts with their weights add up."""
+    terms = step.terms
+    content, style = options.alpha * terms.content, options.style_weight * terms.style
+    if options.preset == "notes":  # as the notes print it
+        return (
+            f"Epoch = {step.call}, Content Loss = {content}, Style Loss = {style}, "
+            f"Total Loss = {terms.total}"
+        )
+    return (
+        f"{step.call}/{step.calls}  total {terms.total:.6g}  content {content:.6g}  "
+        f"style {style:.6g}  {seconds:.0f} s"
+    )

@@ -7,6 +7,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from limner.style.kinds import ContentCost, StyleCost
+from limner.style.presets import Precision
+
 _LOOK = "The look"
 _RUN = "The run"
 
@@ -59,9 +62,11 @@ class LookOptions:
     smoothness: Annotated[
         float | None, _look("--smoothness", help="Weight of the total variation.")
     ] = None
+    content_cost: Annotated[
+        ContentCost | None, _look("--content-cost", help="How content is compared.")
+    ] = None
     style_cost: Annotated[
-        Literal["chw", "paper", "half", "target", "covariance", "wasserstein"] | None,
-        _look("--style-cost", help="How style is compared."),
+        StyleCost | None, _look("--style-cost", help="How style is compared.")
     ] = None
     brush: Annotated[
         float | None,
@@ -82,6 +87,10 @@ class LookOptions:
             metavar="WORD|PICTURE",
             help="Begin with strokes, content, noise, fast or a file.",
         ),
+    ] = None
+    noise_ratio: Annotated[
+        float | None,
+        _look("--noise-ratio", help="Share of noise in --start noise, 0 to 1; 1: noise alone."),
     ] = None
     guidance: Annotated[
         float | None,
@@ -135,8 +144,8 @@ class RunOptions:
         _run("--skim", metavar="SHARE", help="Leave out deep layers that are less of the cost."),
     ] = None
     precision: Annotated[
-        Literal["auto", "fp32", "bf16"] | None,
-        _run("--precision", help="auto: bf16 where the CPU multiplies it."),
+        Precision | None,
+        _run("--precision", help="auto: bf16 where the CPU multiplies it; fp64 for checks."),
     ] = None
     tile: Annotated[
         int | None, _run("--tile", metavar="PX", help="Side of a tile; 0: by the picture's size.")

@@ -14,6 +14,8 @@ from limner.errors import InputError
 
 if TYPE_CHECKING:
     from limner.cli.draw import Mark
+    from limner.gallery import Gallery
+    from limner.gallery.records import LookAlike
     from limner.types import Face, Match
 
 
@@ -44,6 +46,39 @@ def check_draw_target(draw: str | None, arguments: Sequence[str]) -> None:
     parent = target.parent if target.suffix else target
     if target.suffix and not parent.is_dir():
         raise InputError(f"the folder {parent} for {draw} does not exist; make it first.")
+
+
+def draw_lookalikes(
+    draw: str, photo: str, face: Face, ranked: Sequence[LookAlike], gallery: Gallery
+) -> None:
+    """Draw a face beside the people who look most like it, and save the picture.
+
+    Args:
+        draw: A file.
+        photo: Where the face is.
+        face: With its embedding.
+        ranked: The likest first.
+        gallery: Whose faces are shown, as `limner.gallery.portraits.portrait` finds them.
+    """
+    from limner import images
+    from limner.cli.answer_sheet import Likeness, draw_answer
+    from limner.gallery.chips import cut_surroundings
+    from limner.gallery.portraits import portrait
+
+    likenesses = []
+    for one in ranked:
+        picture = portrait(gallery, one.person, like=face.embedding)
+        # Two people who have nothing in common lie at 2, the square of two right-angled units.
+        share = max(0.0, 1 - one.distance / 2)
+        likenesses.append(Likeness(one.person, share, f"{one.distance:.3f}", picture))
+    if any(one.face is None for one in likenesses):
+        output.note(
+            "of some people no picture is kept: enrol them with --keep-chips, or leave their "
+            "photos where they were."
+        )
+    chip = cut_surroundings(images.read(photo), face.box_xyxy)
+    images.write(draw, draw_answer(chip, likenesses, title="this face"))
+    output.note(f"drawn: {draw}")
 
 
 def draw_photos(draw: str, photos: Sequence[tuple[str, Sequence[Mark]]]) -> list[Path]:

@@ -65,10 +65,11 @@ class Encoder:
             self.trunk = self.trunk.to(memory_format=torch.channels_last)
         order = [2, 1, 0] if bgr else [0, 1, 2]
         # (top x - mean) / std with channels in the network's order, as one scale and one shift.
-        scale = torch.tensor([top / s for s in std]).reshape(1, 3, 1, 1)
-        shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).reshape(1, 3, 1, 1)
+        scale = torch.tensor([top / s for s in std], dtype=torch.float64)
+        shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], dtype=torch.float64)
         self._order = torch.tensor(order, device=device)
-        self._scale, self._shift = scale.to(device), shift.to(device)
+        self._exact = scale.reshape(1, 3, 1, 1), shift.reshape(1, 3, 1, 1)
+        self._scale, self._shift = (part.float().to(device) for part in self._exact)
         self._tame(top / std[0])
 
     def _tame(self, spread: float) -> None:
@@ -81,6 +82,7 @@ class Encoder:
         factor = _TYPICAL_SPREAD / spread
         if abs(factor - 1) < 0.1:
             return
+        self._exact = self._exact[0] * factor, self._exact[1] * factor
         self._scale, self._shift = self._scale * factor, self._shift * factor
         for convolution in self.trunk.convolutions.values():
             convolution.bias.data.mul_(factor)  # type: ignore[operator]
@@ -137,7 +139,7 @@ class Encoder:
     def double(self) -> Encoder:
         """Turn to float64, for numerical checks."""
         self.trunk.double()
-        self._scale, self._shift = self._scale.double(), self._shift.double()
+        self._scale, self._shift = (part.to(self.device) for part in self._exact)
         return self
 
     def features(self, image: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:

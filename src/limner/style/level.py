@@ -103,7 +103,7 @@ class Level:
         self.best: Tensor | None = None
         self.optimiser: Optimiser | None = None
         self.objective: Costing | None = None
-        content = resize(run.content, self.size)
+        content = resize(run.content, self.size, resampling=run.options.resampling)
         self.start = content if point is not None else self._start(content, before)
         self.point = point
         self._content, self._share = content, share
@@ -117,7 +117,8 @@ class Level:
         if options.start == "noise":
             return noisy(content, noise=options.noise, seed=options.seed)
         if self.run_.start is not None:
-            return resize(self.run_.start.to(content.device), self.size)
+            start = self.run_.start.to(content)
+            return resize(start, self.size, resampling=options.resampling)
         return content
 
     def _objective(self) -> Costing:
@@ -127,7 +128,11 @@ class Level:
 
         run, options = self.run_, self.run_.options
         wanted = options.size * self._share * options.style_scale
-        styles = [resize(s, fit(size_of(s), size=wanted, side=options.side)) for s in run.styles]
+        how = options.resampling
+        sizes = [
+            fit(size_of(s), size=wanted, side=options.side, resampling=how) for s in run.styles
+        ]
+        styles = [resize(s, hw, resampling=how) for s, hw in zip(run.styles, sizes, strict=True)]
         if list(goals_by_octave(run.goal)) == [1]:
             if not options.skim:
                 return self._octave(1, run.goal, styles)

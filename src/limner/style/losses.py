@@ -10,18 +10,16 @@ Source: Gatys, Ecker and Bethge, CVPR 2016, equations 1-7; the notes' three norm
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import Tensor
 
 from limner.errors import InputError, ShapeError, UnknownNameError
+from limner.style.kinds import ContentCost, StyleCost
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-ContentCost = Literal["mean", "half_sum", "target"]
-StyleCost = Literal["chw", "paper", "half", "target", "covariance", "wasserstein"]
 
 _TINY = 1e-12
 _FLAT = 1e-3  # of the moments: keeps the covariance cost of a single colour in bounds
@@ -156,6 +154,7 @@ def style_cost(found: Statistics, target: Statistics, *, kind: StyleCost = "targ
     With n = h w of the picture's layer, c its channels and G = n M:
 
     - `chw`: mean over (c, c) of (G/(c n) - G_s/(c n))^2;
+    - `frobenius`: sum (G - G_s)^2, the notes' ||G - G_s||_F^2;
     - `paper`: sum (G - G_s)^2 / (2 n c)^2;
     - `half`: sum (G - G_s)^2 / (2 n c);
     - `target`: mean (M - M_s)^2 over the mean of M_s^2: 1 where the style is absent, whatever
@@ -187,6 +186,8 @@ def style_cost(found: Statistics, target: Statistics, *, kind: StyleCost = "targ
     channels, positions = found.moments.shape[0], found.positions
     if kind == "chw":
         return squares.mean() / channels**2
+    if kind == "frobenius":
+        return squares.sum() * float(positions) ** 2
     if kind == "paper":
         return squares.sum() / (4 * channels**2)
     if kind == "half":

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from limner.style.kinds import ContentCost, StyleCost
 from limner.style.losses import (
-    ContentCost,
     Statistics,
-    StyleCost,
     blend,
     content_cost,
     statistics,

@@ -8,20 +8,21 @@ from typing import Any, Literal, get_args
 
 from limner.errors import InputError, UnknownNameError
 from limner.style.colour import Colour
+from limner.style.kinds import ContentCost, Resampling, StyleCost
 from limner.style.taps import WeightedTaps, check_weighted
 from limner.weights.encoders import ENCODERS
 
 Side = Literal["longer", "shorter"]
 Start = Literal["strokes", "content", "noise", "fast", "picture"]
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16", "fp64"]
 Underpainting = Literal["content", "style"]
-StyleKind = Literal["chw", "paper", "half", "target", "covariance", "wasserstein"]
 
 _WORDS: dict[str, tuple[str, ...]] = {
     "encoder": ("auto", *ENCODERS),
     "side": get_args(Side),
-    "content_kind": ("mean", "half_sum", "target"),
-    "style_kind": get_args(StyleKind),
+    "resampling": get_args(Resampling),
+    "content_kind": get_args(ContentCost),
+    "style_kind": get_args(StyleCost),
     "start": get_args(Start),
     "optimiser": ("lbfgs", "notes_lbfgs", "adam"),
     "line_search": ("backtracking", "none"),
@@ -60,6 +61,8 @@ class StyleOptions:
         encoder: As for `load_encoder`.
         size: Pixels of the side that `side` names.
         side: `longer` or `shorter`.
+        resampling: How pictures are brought to the size, and how it is rounded; see `fit` and
+            `resize` of `limner.style.pyramid`. `torchvision` is the notes' `Resize`.
         levels: From coarse to fine: share of the size, in (0, 1], and closure calls there.
         content_layers: Taps with their lambdas; VGG-19 names or indices.
         style_layers: Same.
@@ -92,6 +95,7 @@ class StyleOptions:
         border: What convolutions see around the picture: `zero`, `replicate` (the first one its
             border pixels again) or `replicate_all` (every one).
         precision: Of the activations; `auto` is bf16 where the CPU multiplies it, else fp32.
+            `fp64`: everything is computed in float64, for numerical checks.
         tile: Side of a tile in pixels; 0: chosen by the size of the picture.
         report_every: Say the costs every so many closure calls; 0: never.
     """
@@ -100,6 +104,7 @@ class StyleOptions:
     encoder: str = "auto"
     size: int = 512
     side: Side = "longer"
+    resampling: Resampling = "bicubic"
     levels: tuple[tuple[float, int], ...] = ((0.25, 40), (0.5, 35), (1.0, 15))
     content_layers: WeightedTaps = (("relu3_1", 1.0),)
     style_layers: WeightedTaps = (
@@ -114,8 +119,8 @@ class StyleOptions:
     alpha: float = 0.5
     beta: float = 1.0
     smoothness: float = 20.0
-    content_kind: Literal["mean", "half_sum", "target"] = "target"
-    style_kind: StyleKind = "covariance"
+    content_kind: ContentCost = "target"
+    style_kind: StyleCost = "covariance"
     strength: float = 0.5
     style_scale: float = 1.6
     colour: Colour = "style"
@@ -254,13 +259,16 @@ _STROKES = StyleOptions(
 
 PRESETS: dict[str, StyleOptions] = {
     "default": StyleOptions(),
-    # The notes' own, to the letter: one size, torch's L-BFGS, noise in the start.
+    # The notes' own, to the letter: one size, torch's L-BFGS, noise in the start. Their loop counts
+    # closure calls inside an optimiser's step of 20 and ends after the step in which 180 is
+    # passed: 200 calls.
     "notes": StyleOptions(
         preset="notes",
         encoder="auto",
         size=300,
         side="shorter",
-        levels=((1.0, 180),),
+        resampling="torchvision",
+        levels=((1.0, 200),),
         content_layers=(("conv2_2", 1.0),),  # index 7
         style_layers=(  # indices 2, 7, 16, 25, 34
             ("conv1_2", 2.0),

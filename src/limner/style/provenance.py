@@ -91,7 +91,7 @@ def describe_run(
             "sha256": encoder.digest,
             "pooling": encoder.trunk.pooling,
             "border": encoder.trunk.border,
-            "precision": "bf16" if goal.bf16 else "fp32",
+            "precision": _precision(options, goal),
             "content_layers": [list(t) for t in goal.content_layers],
             "style_layers": [list(t) for t in goal.style_layers],
             "device": encoder.device,
@@ -197,3 +197,10 @@ def inputs_of(document: dict[str, Any]) -> list[Path]:
             raise InputError(f"{path} is not the file any more that the picture was made of.")
         paths.append(path)
     return paths
+
+
+def _precision(options: StyleOptions, goal: Goal) -> str:
+    """Return what the activations were computed in."""
+    if options.precision == "fp64":
+        return "fp64"
+    return "bf16" if goal.bf16 else "fp32"

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from limner.style.losses import Statistics, StyleCost, style_cost
+from limner.style.kinds import StyleCost
+from limner.style.losses import Statistics, style_cost
 
 if TYPE_CHECKING:
     from limner.style.encoder import Encoder

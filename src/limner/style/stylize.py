@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -135,7 +136,7 @@ class _Run:
         start: Source | None,
         masks: Masks | None,
     ) -> None:
-        from limner.style.pyramid import check_size, fit
+        from limner.style.pyramid import check_size
 
         self.options = options
         self.photo = self.content = tensor_of(content)
@@ -157,10 +158,10 @@ class _Run:
         if start is not None:
             self.inputs.append(known_input(start))
         original = size_of(self.content)
-        self.size = fit(original, size=options.size, side=options.side)
+        self.size = self._fit(original, options.size)
         check_size(self.size, original, what="The content")
         for style in self.styles:
-            size = fit(size_of(style), size=options.size * options.style_scale, side=options.side)
+            size = self._fit(size_of(style), self._style_size(1.0))
             check_size(size, size_of(style), what="A style")
         self.levels = self._levels(original)
         self.trace: list[dict[str, Any]] = []
@@ -194,18 +195,24 @@ class _Run:
 
     def _levels(self, original: tuple[int, int]) -> list[tuple[float, int, tuple[int, int]]]:
         """Return share, calls and size of each level; one too small to read passes its calls on."""
-        from limner.style.pyramid import MIN_SIDE_PX, fit
+        from limner.style.pyramid import MIN_SIDE_PX
 
-        side, levels, waiting = self.options.side, [], 0
+        levels, waiting = [], 0
         for share, calls in self.options.levels:
-            size = fit(original, size=self.options.size * share, side=side)
-            styles = [fit(size_of(s), size=self._style_size(share), side=side) for s in self.styles]
+            size = self._fit(original, self.options.size * share)
+            styles = [self._fit(size_of(s), self._style_size(share)) for s in self.styles]
             if min(min(hw) for hw in (size, *styles)) < MIN_SIDE_PX:
                 waiting += calls
             else:
                 levels.append((share, calls + waiting, size))
                 waiting = 0
         return levels
+
+    def _fit(self, size_hw: tuple[int, int], size: float) -> tuple[int, int]:
+        from limner.style.pyramid import fit
+
+        options = self.options
+        return fit(size_hw, size=size, side=options.side, resampling=options.resampling)
 
     def _style_size(self, share: float) -> float:
         return self.options.size * share * self.options.style_scale
@@ -214,6 +221,8 @@ class _Run:
         self, encoder: Encoder | None, *, device: str, offline: bool, progress: Progress | None
     ) -> None:
         """Find the layers, load the encoder as deep as needed, and prepare the goal."""
+        import torch
+
         from limner.device import supports_bf16
         from limner.nets.vgg import layers_of
         from limner.style.encoder import architecture_of, load_encoder
@@ -267,8 +276,11 @@ class _Run:
         layers = [split_octave(tap)[0] for tap in self.goal.taps]
         self.whole_encoder = encoder
         self.encoder = encoder.cut(max(layers, key=order.index))
-        self.content = self.content.to(encoder.device)
-        self.styles = [s.to(encoder.device) for s in self.styles]
+        dtype = self.content.dtype
+        if wanted == "fp64":
+            self.encoder, dtype = copy.deepcopy(self.encoder).double(), torch.float64
+        self.content = self.content.to(encoder.device, dtype)
+        self.styles = [s.to(encoder.device, dtype) for s in self.styles]
         self.fingerprint = self._fingerprint()
 
     def _fingerprint(self) -> str:
@@ -324,7 +336,7 @@ class _Run:
                 break
         if picture is None:
             picture = self.content if self.start is None else self.start
-        picture = resize(picture, self.size)
+        picture = resize(picture, self.size, resampling=self.options.resampling)
         seconds = time.perf_counter() - began
         if finished and checkpoint is not None:
             checkpoint.unlink(missing_ok=True)
