@@ -231,7 +231,7 @@ class _Run:
 
         chosen = self.options
         self.offline = offline
-        named = (chosen.content_layers, chosen.style_layers)
+        named = chosen.content_layers, chosen.style_layers
         first = encoder.architecture if encoder is not None else architecture_of(chosen.encoder)
         # Indices and names are those of the encoder that is asked for; `auto` is VGG-19.
         content_layers, style_layers = (resolve_weighted(taps, first) for taps in named)
@@ -248,10 +248,8 @@ class _Run:
         if encoder.chosen:
             self.remarks.append(encoder.chosen)
         if encoder.architecture != first:
-            content_layers, style_layers = (
-                resolve_weighted(taps, encoder.architecture)
-                for taps in (content_layers, style_layers)
-            )
+            both, own = (content_layers, style_layers), encoder.architecture
+            content_layers, style_layers = (resolve_weighted(taps, own) for taps in both)
         asked = {tap for taps in named for tap, _ in taps if not tap.isdigit()}
         moved = sorted(asked - {tap for tap, _ in (*content_layers, *style_layers)})
         if moved:
@@ -259,7 +257,7 @@ class _Run:
                 f"{encoder.name} has no {', '.join(moved)}: the last convolution of the same "
                 "block stands in."
             )
-        wanted, able = chosen.precision, supports_bf16(encoder.device)
+        wanted = chosen.precision
         self.goal: Goal = Goal(
             content_layers=content_layers,
             style_layers=style_layers,
@@ -268,7 +266,7 @@ class _Run:
             smoothness=chosen.smoothness * chosen.thickness,
             content_kind=chosen.content_kind,
             style_kind=chosen.style_kind,
-            bf16=wanted == "bf16" or (wanted == "auto" and able),
+            bf16=wanted == "bf16" or (wanted == "auto" and supports_bf16(encoder.device)),
         )
         if chosen.skim and any(split_octave(tap)[1] != 1 for tap in self.goal.taps):
             self.remarks.append("layers are read at several sizes: skim leaves none of them out.")
@@ -276,9 +274,9 @@ class _Run:
         layers = [split_octave(tap)[0] for tap in self.goal.taps]
         self.whole_encoder = encoder
         self.encoder = encoder.cut(max(layers, key=order.index))
-        dtype = self.content.dtype
+        dtype = torch.float64 if wanted == "fp64" else torch.float32
         if wanted == "fp64":
-            self.encoder, dtype = copy.deepcopy(self.encoder).double(), torch.float64
+            self.encoder = copy.deepcopy(self.encoder).double()
         self.content = self.content.to(encoder.device, dtype)
         self.styles = [s.to(encoder.device, dtype) for s in self.styles]
         self.fingerprint = self._fingerprint()
